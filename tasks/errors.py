@@ -1,0 +1,85 @@
+"""Every error that Graft raises on purpose.
+
+GraftError                      what was wrong, what is allowed, how to mend it
+├── UserError                   something in the caller's hands: never a traceback
+│   ├── ParamsError             params.yaml or --set
+│   ├── DataError               the raw folder or table
+│   ├── WeightsError            backbone name, weights file or download
+│   └── WorkspaceError          the checkout: dvc.lock, rwlock, missing tools, a busy workspace
+├── StageInputError             an earlier stage's file is missing, unreadable or of another version
+├── Refusal                     a judgement, not a fault: exit code 2
+│   ├── ContractBroken          the data breaks a critical expectation
+│   ├── GateNotPassed           the verdict refuses the model, or judged another one
+│   └── NotQualified            the release itself failed its judgement
+├── ReleaseError                a release or the store is damaged
+└── StageFailed                 a stage process ended badly (crash, timeout, kill)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class GraftError(Exception):
+    """Base of all of Graft's own errors; its text is meant for the user."""
+
+
+class UserError(GraftError):
+    """Something that the caller can mend."""
+
+
+class ParamsError(UserError):
+    """params.yaml or an override holds a wrong key or value."""
+
+
+class DataError(UserError):
+    """The raw folder or table cannot be read as a labelled data set."""
+
+
+class WeightsError(UserError):
+    """The backbone or its weights cannot be had."""
+
+
+class WorkspaceError(UserError):
+    """The checkout or the machine is not ready."""
+
+
+class StageInputError(GraftError):
+    """A file that an earlier stage should have written is missing or unreadable."""
+
+
+class Refusal(GraftError):
+    """A judgement against the data or the model; the run worked."""
+
+
+class ContractBroken(Refusal):
+    """The data breaks a critical expectation."""
+
+
+class GateNotPassed(Refusal):
+    """The verdict refuses the model, or was given on something else."""
+
+
+class NotQualified(Refusal):
+    """The release itself failed its judgement."""
+
+
+class ReleaseError(GraftError):
+    """A release folder or the release store is damaged."""
+
+
+class StageFailed(GraftError):
+    """A stage process crashed, timed out or was killed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest known name and the list of all, as the tail of an error message.
+
+    >>> did_you_mean("resnet19", ["resnet18", "mobilenet_v2"])
+    "; did you mean 'resnet18'? known: mobilenet_v2, resnet18"
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    return f"{hint} known: {', '.join(names)}"

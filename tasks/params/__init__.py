@@ -1,0 +1,38 @@
+"""params.yaml as frozen models: the only place where a knob is declared."""
+
+from tasks.params.adapt import AdaptParams
+from tasks.params.backbone import BackboneParams, PreprocessParams
+from tasks.params.data import ColumnNames, DataParams, SampleParams
+from tasks.params.document import Params, load_params, parse_params
+from tasks.params.embed import EmbedParams
+from tasks.params.evaluate import EvaluateParams
+from tasks.params.flow import FlowParams
+from tasks.params.gate import GateParams, Minimum
+from tasks.params.linear_probe import LinearProbeParams
+from tasks.params.release import ExportParams, PublishParams, QualifyParams
+from tasks.params.split import NearDuplicateParams, SplitParams
+from tasks.params.validate import ValidateParams
+
+__all__ = [
+    "AdaptParams",
+    "BackboneParams",
+    "ColumnNames",
+    "DataParams",
+    "EmbedParams",
+    "EvaluateParams",
+    "ExportParams",
+    "FlowParams",
+    "GateParams",
+    "LinearProbeParams",
+    "Minimum",
+    "NearDuplicateParams",
+    "Params",
+    "PreprocessParams",
+    "PublishParams",
+    "QualifyParams",
+    "SampleParams",
+    "SplitParams",
+    "ValidateParams",
+    "load_params",
+    "parse_params",
+]

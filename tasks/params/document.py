@@ -1,0 +1,120 @@
+"""The whole of params.yaml, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from tasks.errors import ParamsError, did_you_mean
+from tasks.params.adapt import AdaptParams
+from tasks.params.backbone import BackboneParams
+from tasks.params.data import DataParams, SampleParams
+from tasks.params.embed import EmbedParams
+from tasks.params.evaluate import EvaluateParams
+from tasks.params.flow import FlowParams
+from tasks.params.gate import GateParams
+from tasks.params.release import ExportParams, PublishParams, QualifyParams
+from tasks.params.section import Section
+from tasks.params.split import SplitParams
+from tasks.params.validate import ValidateParams
+
+
+class Params(Section):
+    """One field per section of params.yaml; a missing section takes its defaults."""
+
+    schema_version: Literal[1] = 1
+    data: DataParams = Field(DataParams(), description="Where the labelled data lie.")
+    sample: SampleParams = Field(SampleParams(), description="The embedded sample.")
+    validate_: ValidateParams = Field(ValidateParams(), alias="validate", description="What the data must fulfil.")
+    backbone: BackboneParams = Field(BackboneParams(), description="The pretrained network.")
+    embed: EmbedParams = Field(EmbedParams(), description="How frozen features are computed.")
+    split: SplitParams = Field(SplitParams(), description="Train, validation and test.")
+    adapt: AdaptParams = Field(AdaptParams(), description="The adaptation method.")
+    evaluate: EvaluateParams = Field(EvaluateParams(), description="How the model is measured.")
+    gate: GateParams = Field(GateParams(), description="What the model must reach.")
+    export: ExportParams = Field(ExportParams(), description="The release's name and licence.")
+    qualify: QualifyParams = Field(QualifyParams(), description="What the release itself must fulfil.")
+    publish: PublishParams = Field(PublishParams(), description="Where releases are kept.")
+    flow: FlowParams = Field(FlowParams(), description="Time limits and retries.")
+
+
+def load_params(path: Path) -> Params:
+    """Read params.yaml.
+
+    Raises:
+        ParamsError: the file is missing, is no YAML, or holds a wrong key or value; all faults are named at once.
+    """
+    try:
+        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ParamsError(f"{path} does not exist; `git checkout params.yaml` brings the default back") from err
+    except (YAMLError, UnicodeDecodeError) as err:
+        raise ParamsError(f"{path} is not readable as YAML: {err}") from err
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise ParamsError(f"{path} must hold sections such as `data:`; it holds a {type(document).__name__}")
+    return parse_params(document, path.name)
+
+
+def parse_params(document: Mapping[str, Any], source: str = "params.yaml") -> Params:
+    """Check a document that was already read; `source` names it in errors.
+
+    Raises:
+        ParamsError: naming every wrong key or value, what is allowed, and the nearest known name.
+    """
+    try:
+        return Params.model_validate(document)
+    except ValidationError as err:
+        faults = [_fault(fault["loc"], fault) for fault in err.errors()]
+        raise ParamsError(f"{source}: " + f"\n{source}: ".join(faults)) from err
+
+
+def _fault(location: Sequence[str | int], fault: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in location)
+    value = fault.get("input")
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{did_you_mean(str(location[-1]), known_keys(location[:-1]))}"
+    if fault["type"] == "literal_error":
+        allowed = literal_values(location)
+        return f"{key}: unknown value {value!r}{did_you_mean(str(value), allowed)}"
+    return f"{key}: {value!r} is not allowed: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def known_keys(location: Sequence[str | int]) -> list[str]:
+    """The keys that a section (by its place in the document) may hold."""
+    model: type[BaseModel] = Params
+    for part in location:
+        model = _field_models(model)[str(part)]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def literal_values(location: Sequence[str | int]) -> list[str]:
+    """The allowed values of a key that takes one of a fixed set."""
+    schema: Any = Params.model_json_schema(by_alias=True)
+    definitions = schema.get("$defs", {})
+    for part in location:
+        schema = schema["items"] if isinstance(part, int) else schema["properties"][part]
+        schema = definitions[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+    return [str(value) for value in schema.get("enum", [schema.get("const")])]
+
+
+def is_path_key(location: Sequence[str]) -> bool:
+    """Whether a key holds a path, which --set resolves against the caller's folder."""
+    model: type[BaseModel] = Params
+    for part in location[:-1]:
+        model = _field_models(model)[part]
+    properties = model.model_json_schema(by_alias=True)["properties"]
+    return "is_path" in str(properties.get(location[-1], {}))
+
+
+def _field_models(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    return {
+        field.alias or name: field.annotation
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }

@@ -1,0 +1,12 @@
+"""How frozen features are computed."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tasks.params.section import Section
+
+
+class EmbedParams(Section):
+    batch_size: int = Field(16, ge=1, le=1024, description="Images per forward pass.")
+    threads: int = Field(0, ge=0, le=256, description="Threads for decoding and inference; 0 takes every core.")

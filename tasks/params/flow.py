@@ -1,0 +1,13 @@
+"""How long a stage may take and how often it is tried."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tasks.params.section import Section
+
+
+class FlowParams(Section):
+    stage_timeout_seconds: float = Field(14400.0, gt=0, description="A stage that takes longer is ended.")
+    retries: int = Field(1, ge=0, le=10, description="Further tries of a stage that crashed; never of a verdict.")
+    retry_delay_seconds: float = Field(5.0, ge=0, le=3600, description="Pause before a further try.")

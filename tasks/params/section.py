@@ -1,0 +1,18 @@
+"""The base of every section of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PATH_KEY = {"is_path": True}
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+PathText = Annotated[str, Field(json_schema_extra=PATH_KEY)]
+
+
+class Section(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

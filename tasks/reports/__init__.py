@@ -1,0 +1,36 @@
+"""What stages hand on: JSON documents with a schema version."""
+
+from tasks.reports.adaptation import AdaptationReport, StrengthScore
+from tasks.reports.document import SCHEMA_VERSION, Record, Report, replacing, write_bytes
+from tasks.reports.evaluation import BaselineScore, ClassScore, Estimate, EvaluatedDigests, EvaluationReport
+from tasks.reports.outcome import Outcome
+from tasks.reports.split import Leak, LeftOut, NearDuplicatePair, Side, SplitReport
+from tasks.reports.validation import FailingItem, RuleResult, ValidationReport
+from tasks.reports.verdict import JudgedDigests, RuleVerdict, Verdict
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "AdaptationReport",
+    "BaselineScore",
+    "ClassScore",
+    "Estimate",
+    "EvaluatedDigests",
+    "EvaluationReport",
+    "FailingItem",
+    "JudgedDigests",
+    "Leak",
+    "LeftOut",
+    "NearDuplicatePair",
+    "Outcome",
+    "Record",
+    "Report",
+    "RuleResult",
+    "RuleVerdict",
+    "Side",
+    "SplitReport",
+    "StrengthScore",
+    "ValidationReport",
+    "Verdict",
+    "replacing",
+    "write_bytes",
+]

@@ -1,0 +1,34 @@
+"""What adapt learned, beside its weights."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tasks.reports.document import Record, Report
+
+
+class StrengthScore(Record):
+    """Out-of-fold scores of one regularisation strength."""
+
+    strength: float
+    loss: float
+    accuracy: float
+
+
+class AdaptationReport(Report):
+    """Written as models/adapted/adapted.json; the head's weights lie beside it in head.safetensors."""
+
+    produced_by: ClassVar[str] = "adapt"
+
+    method: str
+    head: str
+    labels: list[str]
+    feature_width: int
+    graph_sha256: str
+    engine_sha256: str
+    fitted_on: list[str]
+    fitted_items: int
+    strength: float
+    scores: list[StrengthScore]
+    out_of_fold_accuracy: float
+    out_of_fold_loss: float

@@ -1,0 +1,83 @@
+"""The base of every report: JSON that is complete or absent, and names its version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.errors import StageInputError
+
+SCHEMA_VERSION = 1
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place, flushed to disk, when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    with replacing(path) as draft:
+        draft.write_bytes(data)
+
+
+class Report(BaseModel):
+    """What a stage hands on. `produced_by` names the stage to run when the file is missing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    produced_by: ClassVar[str] = ""
+
+    schema_version: int = Field(SCHEMA_VERSION)
+
+    def to_json(self) -> str:
+        """Stable text: the same report gives the same bytes."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"
+
+    def write(self, path: Path) -> None:
+        write_bytes(path, self.to_json().encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a report back.
+
+        Raises:
+            StageInputError: the file is missing, is no report of this kind, or has another schema version.
+        """
+        mend = f"; run `graft adapt` (stage {cls.produced_by})" if cls.produced_by else ""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as err:
+            raise StageInputError(f"{path} cannot be read ({err.strerror}){mend}") from err
+        try:
+            report = cls.model_validate_json(text)
+        except (ValidationError, ValueError) as err:
+            raise StageInputError(f"{path} is not a readable {cls.__name__}{mend}: {_first_line(err)}") from err
+        if report.schema_version != SCHEMA_VERSION:
+            raise StageInputError(
+                f"{path} has schema_version {report.schema_version}, this Graft reads {SCHEMA_VERSION}{mend}"
+            )
+        return report
+
+
+class Record(BaseModel):
+    """A part of a report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _first_line(err: Any) -> str:
+    return " ".join(str(err).split())[:300]

@@ -1,0 +1,57 @@
+"""How a stage runs as a process: its outcome file, its errors, its progress lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from tasks.errors import GraftError, Refusal
+from tasks.params import Params, load_params
+from tasks.reports import Outcome
+from tasks.workspace import Workspace
+
+PROGRESS_MARK = "graft-progress"
+
+
+class Progress:
+    """Prints `graft-progress STAGE DONE TOTAL` lines, a few a second, for whoever shows the bar."""
+
+    def __init__(self, stage: str, total: int) -> None:
+        self.stage, self.total, self.done = stage, total, 0
+        self._next = 0.0
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now >= self._next or self.done >= self.total:
+            self._next = now + 0.3
+            print(f"{PROGRESS_MARK} {self.stage} {self.done} {self.total}", file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """A line for the run's log."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_stage(stage: str, body: Callable[[Workspace, Params], None]) -> None:
+    """Run one stage in this process and leave its outcome file; exits 1 unless the stage is done."""
+    workspace = Workspace.find()
+    run_id = os.environ.get("GRAFT_RUN_ID", "by-hand")
+    try:
+        body(workspace, load_params(workspace.params))
+        outcome = Outcome(stage=stage, run_id=run_id, state="done")
+    except Refusal as err:
+        outcome = Outcome(stage=stage, run_id=run_id, state="refused", reasons=str(err).splitlines())
+    except GraftError as err:
+        outcome = Outcome(stage=stage, run_id=run_id, state="failed", reasons=str(err).splitlines())
+    except Exception as err:
+        traceback.print_exc()
+        reasons = [f"{type(err).__name__}: {err}"]
+        outcome = Outcome(stage=stage, run_id=run_id, state="failed", reasons=reasons, internal=True)
+    outcome.write(workspace.outcome(stage))
+    if outcome.state != "done":
+        say("\n".join(f"{stage} {outcome.state}: {reason}" for reason in outcome.reasons))
+        sys.exit(1)

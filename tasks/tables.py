@@ -1,0 +1,86 @@
+"""The columns of the Parquet tables that stages hand on, and how they are written and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.errors import StageInputError
+from tasks.reports.document import SCHEMA_VERSION, replacing
+
+PIXELS_SIDE = 16
+
+ITEMS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("group", pa.string()),
+        ("split", pa.string()),
+        ("domain", pa.string()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("perceptual_hash", pa.uint64()),
+        ("brightness", pa.float32()),
+        ("sharpness", pa.float32()),
+        ("pixels", pa.binary(PIXELS_SIDE * PIXELS_SIDE)),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+"""One row per listed item, sorted by path (relative to data.path). `status` is accepted or quarantined;
+`pixels` is the image as 16x16 grey bytes (box filter), `perceptual_hash` a 64-bit dHash; null where undecodable."""
+
+EMBEDDING_INDEX = pa.schema([("path", pa.string()), ("sha256", pa.string())])
+"""Row i names row i of features.npy; accepted items sorted by path."""
+
+SPLITS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("sha256", pa.string()),
+        ("label", pa.string()),
+        ("group", pa.string()),
+        ("side", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+"""Accepted items sorted by path; `side` is train, validation, test or left_out (with a reason)."""
+
+SPLIT_MEMORY = pa.schema([("sha256", pa.string()), ("label", pa.string()), ("side", pa.string())])
+"""splits.lock: the side of every item that a release was judged with, sorted by sha256."""
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write atomically, with the schema version in the file's metadata; equal tables give equal bytes."""
+    versioned = table.replace_schema_metadata({"graft_schema_version": str(SCHEMA_VERSION)})
+    with replacing(path) as draft:
+        pq.write_table(versioned, draft, compression="zstd")
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a table that has `schema`.
+
+    Raises:
+        StageInputError: missing, no Parquet, other columns or another schema version.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as err:
+        raise StageInputError(f"{path} is missing; run `graft adapt`") from err
+    except (OSError, pa.ArrowException) as err:
+        raise StageInputError(f"{path} is not a readable Parquet table: {err}") from err
+    version = (table.schema.metadata or {}).get(b"graft_schema_version", b"none").decode()
+    if version != str(SCHEMA_VERSION):
+        raise StageInputError(
+            f"{path} has schema_version {version}, this Graft reads {SCHEMA_VERSION}; run `graft adapt`"
+        )
+    if not table.schema.equals(schema, check_metadata=False):
+        raise StageInputError(
+            f"{path} has the columns {table.schema.names}, expected {schema.names}; run `graft adapt`"
+        )
+    return table

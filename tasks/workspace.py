@@ -1,0 +1,170 @@
+"""Every path of a workspace, once.
+
+A workspace is the folder that holds params.yaml and dvc.yaml: the checkout at the desk, a git worktree elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import WorkspaceError
+
+STAGES = ("validate", "embed", "split", "adapt", "evaluate", "gate", "export", "qualify")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths of one workspace; nothing is created by asking for one."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Workspace:
+        """The workspace that holds `start` (default: the current folder).
+
+        Raises:
+            WorkspaceError: no folder from `start` upwards holds params.yaml and dvc.yaml.
+        """
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / "params.yaml").exists() and (folder / "dvc.yaml").exists():
+                return cls(folder)
+        raise WorkspaceError(
+            f"{here} is not inside a Graft workspace (a folder with params.yaml and dvc.yaml); "
+            "change into your checkout of Graft or name it with --workspace"
+        )
+
+    def relative(self, path: Path) -> str:
+        """`path` as it stands in reports: relative to the root where it lies inside."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+    def resolve(self, path: str) -> Path:
+        """A path from params.yaml; relative ones start at the root."""
+        return (self.root / Path(path).expanduser()).absolute()
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def dvc_yaml(self) -> Path:
+        return self.root / "dvc.yaml"
+
+    @property
+    def dvc_lock(self) -> Path:
+        return self.root / "dvc.lock"
+
+    # data
+    @property
+    def sample(self) -> Path:
+        return self.root / "data" / "sample"
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "data" / "raw"
+
+    @property
+    def items(self) -> Path:
+        return self.root / "data" / "items.parquet"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.root / "data" / "embeddings"
+
+    @property
+    def features(self) -> Path:
+        return self.embeddings / "features.npy"
+
+    @property
+    def embedding_index(self) -> Path:
+        return self.embeddings / "index.parquet"
+
+    @property
+    def splits(self) -> Path:
+        return self.root / "data" / "splits.parquet"
+
+    @property
+    def splits_lock(self) -> Path:
+        return self.root / "data" / "splits.lock"
+
+    @property
+    def engine(self) -> Path:
+        return self.root / "data" / "engine.json"
+
+    # models
+    @property
+    def backbone(self) -> Path:
+        return self.root / "models" / "backbone"
+
+    @property
+    def adapted(self) -> Path:
+        return self.root / "models" / "adapted"
+
+    @property
+    def release(self) -> Path:
+        return self.root / "models" / "release"
+
+    # reports
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def validation(self) -> Path:
+        return self.reports / "validation.json"
+
+    @property
+    def split_report(self) -> Path:
+        return self.reports / "split.json"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.reports / "evaluation.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.reports / "predictions.parquet"
+
+    @property
+    def confusion(self) -> Path:
+        return self.reports / "confusion.csv"
+
+    @property
+    def metrics(self) -> Path:
+        return self.reports / "metrics.json"
+
+    @property
+    def verdict(self) -> Path:
+        return self.reports / "gate.json"
+
+    @property
+    def page(self) -> Path:
+        return self.reports / "report.html"
+
+    @property
+    def qualification(self) -> Path:
+        return self.reports / "qualification.json"
+
+    @property
+    def timings(self) -> Path:
+        return self.reports / "timings.json"
+
+    def outcome(self, stage: str) -> Path:
+        return self.reports / f"outcome-{stage}.json"
+
+    # the machine's own: never in git, never in DVC
+    @property
+    def private(self) -> Path:
+        return self.root / ".graft"
+
+    @property
+    def lock(self) -> Path:
+        return self.private / "lock"
+
+    @property
+    def cache(self) -> Path:
+        """Backbone graphs and feature rows; GRAFT_CACHE_DIR lets several workspaces share one."""
+        named = os.environ.get("GRAFT_CACHE_DIR")
+        return Path(named).expanduser().absolute() if named else self.private / "cache"
