@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import DataError
 
-PREPROCESS_VERSION = 1
+PREPROCESS_VERSION: Literal[1] = 1
 """Raised when the same bytes would give another array; part of every feature row's key."""
 
 DEFAULT_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -136,11 +136,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _grey8(image: Image.Image) -> UInt8Image:
     values: npt.NDArray[Any] = np.asarray(image).astype(np.float64)
-    if image.mode == "F":
-        scale = 1.0 if values.max(initial=0.0) > 1.0 else 255.0
-    else:
-        scale = 255.0 / 65535.0
-    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+    largest = 65535.0 if image.mode != "F" else 255.0
+    return np.clip(np.rint(values * (255.0 / largest)), 0, 255).astype(np.uint8)
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:
