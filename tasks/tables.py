@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import StageInputError
-from tasks.reports.document import SCHEMA_VERSION, replacing
+from tasks.reports.document import SCHEMA_VERSION, write_bytes
 
 PIXELS_SIDE = 16
 
@@ -51,15 +52,33 @@ SPLITS = pa.schema(
 )
 """Accepted items sorted by path; `side` is train, validation, test or left_out (with a reason)."""
 
+PREDICTIONS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("sha256", pa.string()),
+        ("label", pa.string()),
+        ("predicted", pa.string()),
+        ("probability", pa.float32()),
+        ("probabilities", pa.list_(pa.float32())),
+    ]
+)
+"""Test items sorted by path; `probability` is of the predicted class, `probabilities` in the order of the labels."""
+
 SPLIT_MEMORY = pa.schema([("sha256", pa.string()), ("label", pa.string()), ("side", pa.string())])
 """splits.lock: the side of every item that a release was judged with, sorted by sha256."""
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write atomically, with the schema version in the file's metadata; equal tables give equal bytes."""
+def table_bytes(table: pa.Table) -> bytes:
+    """A Parquet file with the schema version in its metadata; equal tables give equal bytes."""
+    buffer = io.BytesIO()
     versioned = table.replace_schema_metadata({"graft_schema_version": str(SCHEMA_VERSION)})
-    with replacing(path) as draft:
-        pq.write_table(versioned, draft, compression="zstd")
+    pq.write_table(versioned, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table atomically, as `table_bytes` makes it."""
+    write_bytes(path, table_bytes(table))
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
