@@ -1,0 +1,176 @@
+"""Rows of the report's tables, worded and ordered for the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from tasks.params import Params
+from tasks.plots.number_text import count_text, ratio_text, signed_text, telling_digits
+from tasks.reports import (
+    AdaptationReport,
+    ClassScore,
+    EvaluationReport,
+    RuleVerdict,
+    Side,
+    SplitReport,
+    ValidationReport,
+    Verdict,
+)
+
+JUDGED_ON = {"point": "the value", "lower_bound": "lower bound of the interval"}
+SHOWN_SECTIONS = ("data", "validate", "backbone", "split", "adapt", "evaluate", "gate")
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """One rule of the gate, as text."""
+
+    name: str
+    value: str
+    limit: str
+    margin: str
+    judged_on: str
+    passed: bool
+
+
+def rule_row(rule: RuleVerdict) -> RuleRow:
+    """A rule with as many digits as it takes to tell its value from its limit; a count of items has none."""
+    counted = "items" in rule.rule
+    digits = telling_digits(rule.limit if rule.value is None else rule.value, rule.limit)
+    write = count_text if counted else lambda value: ratio_text(value, digits)
+    margin = "none" if rule.margin is None else signed_text(rule.margin, 0 if counted else digits)
+    return RuleRow(
+        name=rule.rule,
+        value="not available" if rule.value is None else write(rule.value),
+        limit=write(rule.limit),
+        margin=margin,
+        judged_on=JUDGED_ON.get(rule.judged_on, rule.judged_on.replace("_", " ")),
+        passed=rule.passed,
+    )
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in one sentence."""
+    broken = sum(not rule.passed for rule in verdict.rules)
+    rules = f"{len(verdict.rules)} rules" if len(verdict.rules) != 1 else "1 rule"
+    if verdict.passed:
+        return f"The gate's {rules} held." if len(verdict.rules) == 1 else f"All {rules} of the gate hold."
+    return f"{broken} of {rules} of the gate broken; this model may not be exported."
+
+
+def classes_by_recall(report: EvaluationReport) -> list[ClassScore]:
+    """Classes, lowest recall first; ties by F1, then by label."""
+    return sorted(report.per_class, key=lambda score: (score.recall, score.f1, score.label))
+
+
+@dataclass(frozen=True)
+class SideRow:
+    """Items of one class, or of all, on each side of the split."""
+
+    label: str
+    per_side: list[int]
+    accepted: int
+
+
+def used_sides(split: SplitReport) -> list[Side]:
+    """Train, validation and test, and left_out where there is any."""
+    sides: list[Side] = ["train", "validation", "test"]
+    return [*sides, "left_out"] if sum(split.counts.get("left_out", {}).values()) else sides
+
+
+def side_rows(validation: ValidationReport, split: SplitReport) -> list[SideRow]:
+    """A row for all classes, then one for each."""
+    sides = used_sides(split)
+    total = [sum(split.counts.get(side, {}).values()) for side in sides]
+    rows = [
+        SideRow(label, [split.counts.get(side, {}).get(label, 0) for side in sides], items)
+        for label, items in validation.items_per_label.items()
+    ]
+    return [SideRow("all classes", total, validation.accepted), *rows]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files to name, with what there is to say of each; `source` is where all of them stand."""
+
+    title: str
+    rows: list[tuple[str, str]]
+    source: str
+
+
+def listings(validation: ValidationReport, split: SplitReport) -> list[Listing]:
+    """The files that the reader may want to look at, the gravest first."""
+    pairs = [
+        (pair.first, f"{pair.second} ({pair.hamming} bits apart, cosine {pair.cosine:.3f})")
+        for pair in split.near_duplicates
+    ]
+    leaks = [
+        (f"{leak.first} ({leak.first_side})", f"{leak.second} ({leak.second_side}): {leak.reason}")
+        for leak in split.leaks
+    ]
+    quarantined = [(item.path, item.reason) for item in validation.quarantined]
+    return [
+        Listing("Leaks between sides", leaks, "reports/split.json"),
+        Listing("Quarantined", quarantined, "reports/validation.json"),
+        Listing("Left out of the split", [(item.path, item.reason) for item in split.left_out], "reports/split.json"),
+        Listing("Near-duplicates", pairs, "reports/split.json"),
+        Listing("Ignored files", [(name, "") for name in validation.ignored_files], "reports/validation.json"),
+    ]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One parameter; `changed` from its default."""
+
+    key: str
+    value: str
+    changed: bool
+
+
+def settings(params: Params) -> list[Setting]:
+    """The parameters that shape the result; of a path outside the workspace only the last name."""
+    defaults = dict(_leaves(Params().model_dump(mode="json", by_alias=True)))
+    chosen = params.model_dump(mode="json", by_alias=True)
+    return [
+        Setting(".".join(key), _value_text(value), value != defaults.get(key))
+        for section in SHOWN_SECTIONS
+        for key, value in _leaves({section: chosen[section]})
+    ]
+
+
+def _leaves(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*above, name))
+        else:
+            yield (*above, name), value
+
+
+def _value_text(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(str(part) for part in value) or "none"
+    return local_name(value) if isinstance(value, str) else str(value)
+
+
+def local_name(path: str) -> str:
+    """A path without the machine it lies on: relative ones whole, of others the last name.
+
+    >>> local_name("/home/ada/photos"), local_name("data/sample")
+    ('photos', 'data/sample')
+    """
+    pure = PurePath(path)
+    return pure.name if pure.is_absolute() or path.startswith(("~", "..")) else path
+
+
+def digests(verdict: Verdict, adaptation: AdaptationReport) -> list[tuple[str, str]]:
+    """What the page rests on, by name."""
+    judged = verdict.digests.model_dump()
+    named = [(name.replace("_", " "), digest) for name, digest in judged.items()]
+    return [*named, ("backbone graph", adaptation.graph_sha256), ("engine", adaptation.engine_sha256)]
