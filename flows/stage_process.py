@@ -1,0 +1,142 @@
+"""One stage as one `dvc repro --single-item` process: started clean, watched, ended whole, judged by its outcome."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from flows.dvc_commands import BLOCKED, dvc_command, dvc_environment, explain
+from flows.dvc_repair import back_up_dvc_lock, repair
+from flows.processes import RUN_ID, WORKSPACE, end_run_processes
+from flows.supervised import Ending, run_supervised
+from tasks.errors import StageFailed, StageInputError
+from tasks.reports import Outcome
+from tasks.workspace import Workspace
+
+State = Literal["done", "unchanged", "refused", "failed"]
+
+_KILLED = re.compile(r"failed to run: .*, exited with -(\d+)")
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How a stage ended.
+
+    `unchanged`: DVC found it up to date or took it from its run cache. `internal`: a defect of Graft or its libraries.
+    `died`: the process ended without its own word (a crash or a kill), which may pass the second time.
+    """
+
+    stage: str
+    state: State
+    reasons: list[str] = field(default_factory=list)
+    internal: bool = False
+    died: bool = False
+    seconds: float = 0.0
+
+
+def run_stage_process(
+    ws: Workspace,
+    stage: str,
+    run_id: str,
+    timeout_seconds: float,
+    on_line: Callable[[str], None],
+    cancelled: threading.Event | None = None,
+    force: bool = False,
+) -> StageResult:
+    """Run one stage of dvc.yaml; the caller holds `workspace_lock` of this workspace and run.
+
+    Args:
+        timeout_seconds: after it the stage and all that it started are ended and the result is `failed`.
+        on_line: called with every line of output as it comes, and with one line per thing that was repaired before.
+        cancelled: once set, the stage is ended; looked at five times a second.
+        force: run the command even if nothing changed.
+    Raises:
+        StageFailed: `cancelled` was set.
+        WorkspaceError: dvc.lock holds an unresolved merge, or a process cannot be ended.
+        BaseException: what is raised in this thread while it waits, after everything was ended.
+    """
+    started = time.monotonic()
+    for line in repair(ws):
+        on_line(line)
+    back_up_dvc_lock(ws)
+    ws.outcome(stage).unlink(missing_ok=True)
+    ending = _run(ws, stage, run_id, timeout_seconds, on_line, cancelled, force)
+    result = _judge(ws, stage, run_id, timeout_seconds, ending)
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def _run(
+    ws: Workspace,
+    stage: str,
+    run_id: str,
+    timeout_seconds: float,
+    on_line: Callable[[str], None],
+    cancelled: threading.Event | None,
+    force: bool,
+) -> Ending:
+    command = dvc_command("repro", "--single-item", *(["--force"] if force else []), stage)
+    environment = {**dvc_environment(), RUN_ID: run_id, WORKSPACE: str(ws.root)}
+    ending = run_supervised(command, ws.root, environment, timeout_seconds, on_line, cancelled)
+    if ending.exit_code < 0:
+        # The supervisor was killed, so nobody ended what was below it.
+        end_run_processes(ws.root, run_id)
+    if ending.stopped == "cancelled":
+        raise StageFailed(f"{stage} was cancelled")
+    return ending
+
+
+def _judge(ws: Workspace, stage: str, run_id: str, timeout_seconds: float, ending: Ending) -> StageResult:
+    """The outcome file speaks first; DVC's exit code only tells whether the outs were recorded."""
+    if ending.stopped == "timeout":
+        limit = f"{timeout_seconds:g} s (params.yaml: flow.stage_timeout_seconds)"
+        return StageResult(stage, "failed", [f"{stage} took longer than {limit} and was ended"])
+    outcome = _outcome(ws, stage, run_id)
+    if outcome is not None and outcome.state != "done":
+        return StageResult(stage, outcome.state, list(outcome.reasons), outcome.internal)
+    if ending.exit_code == 0:
+        return StageResult(stage, "unchanged" if outcome is None else "done")
+    return _failure(stage, ending)
+
+
+def _outcome(ws: Workspace, stage: str, run_id: str) -> Outcome | None:
+    """What the stage said about this very run; None if it said nothing that can be read."""
+    try:
+        outcome = Outcome.read(ws.outcome(stage))
+    except StageInputError:
+        return None
+    return outcome if (outcome.stage, outcome.run_id) == (stage, run_id) else None
+
+
+def _failure(stage: str, ending: Ending) -> StageResult:
+    """An end without a readable outcome, or with outs that DVC did not record."""
+    killed = _signal_number(ending)
+    if killed is not None:
+        hint = " (often the machine ran out of memory)" if killed == signal.SIGKILL else ""
+        reasons = [f"{stage} was killed by {_signal_name(killed)}{hint}; its last lines:", *ending.tail]
+        return StageResult(stage, "failed", reasons, died=True)
+    if any(sign in line for line in ending.tail for sign in BLOCKED):
+        return StageResult(stage, "failed", [f"{stage} did not start: {explain(ending.tail)}"])
+    reasons = [f"{stage} ended without an outcome (dvc exit code {ending.exit_code}); its last lines:", *ending.tail]
+    return StageResult(stage, "failed", reasons, internal=True, died=True)
+
+
+def _signal_number(ending: Ending) -> int | None:
+    """The signal that ended the supervisor, DVC or the stage's own process."""
+    if ending.exit_code < 0:
+        return -ending.exit_code
+    if 128 < ending.exit_code < 128 + signal.NSIG:
+        return ending.exit_code - 128
+    matches = [match for line in ending.tail if (match := _KILLED.search(line))]
+    return int(matches[-1][1]) if matches else None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
