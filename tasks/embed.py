@@ -17,11 +17,13 @@ from tasks.backbones.engine import installed_engine
 from tasks.backbones.feature_cache import FeatureCache, cache_folder, rows_key, shard_rows
 from tasks.backbones.graph import cached_backbone
 from tasks.backbones.session import open_session, run_over_files
+from tasks.backbones.weights import locate
 from tasks.errors import StageInputError
 from tasks.params import EmbedParams, Params
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.document import replacing
 from tasks.reports.engine import Engine
+from tasks.reports.pins import WeightsPin
 from tasks.stage import Progress, run_stage, say
 from tasks.tables import EMBEDDING_INDEX, ITEMS, read_table, write_table
 from tasks.workspace import Workspace
@@ -38,22 +40,18 @@ def embed(workspace: Workspace, params: Params) -> None:
         DataError: a file changed since it was validated.
     """
     check_engine(workspace)
+    check_weights(workspace, params)
     items = read_table(workspace.items, ITEMS)
     accepted = items.filter(pc.equal(items["status"], "accepted"))
     report, graph = cached_backbone(params.backbone, workspace.root, workspace.cache)
     _keep_backbone(workspace, report, graph)
-    root = workspace.resolve(params.data.path)
-    files = [data_root(root) / path for path in accepted["path"].to_pylist()]
+    root = workspace.data_root(params.data.path)
+    files = [root / path for path in accepted["path"].to_pylist()]
     rows = features_of(files, accepted["sha256"].to_pylist(), report, graph, workspace.cache, params.embed)
     workspace.embeddings.mkdir(parents=True, exist_ok=True)
     with replacing(workspace.features) as draft, draft.open("wb") as file:
         np.save(file, rows)
     write_table(accepted.select(EMBEDDING_INDEX.names), workspace.embedding_index)
-
-
-def data_root(path: Path) -> Path:
-    """The folder that item paths are relative to: data.path, or the folder of the table that it names."""
-    return path.parent if path.is_file() else path
 
 
 def check_engine(workspace: Workspace) -> None:
@@ -68,6 +66,20 @@ def check_engine(workspace: Workspace) -> None:
         raise StageInputError(
             f"data/engine.json is of another environment (differs in {', '.join(changed)}); run `graft adapt`, "
             "which writes it anew"
+        )
+
+
+def check_weights(workspace: Workspace, params: Params) -> None:
+    """Refuse weights that are not the ones DVC was told of.
+
+    Raises:
+        StageInputError: data/weights.json names others.
+    """
+    pinned, source = WeightsPin.read(workspace.weights_pin), locate(params.backbone, workspace.root)
+    if pinned.identity != source.identity:
+        raise StageInputError(
+            f"data/weights.json names {pinned.name} ({pinned.identity[:12]}), params.yaml leads to {source.name} "
+            f"({source.identity[:12]}); run `graft adapt`, which writes it anew"
         )
 
 

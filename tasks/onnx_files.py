@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+FloatMatrix = npt.NDArray[np.float32]
+FloatVector = npt.NDArray[np.float32]
+
 
 def stripped(model: Any) -> bytes:
     """A ModelProto as bytes without stack traces, paths, doc strings and value hints; equal models give equal bytes."""
@@ -19,3 +25,41 @@ def stripped(model: Any) -> bytes:
         part.doc_string = ""
         part.ClearField("metadata_props")
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def with_linear_head(graph: bytes, weight: FloatMatrix, bias: FloatVector) -> bytes:
+    """A feature graph with a linear head grafted onto it.
+
+    Args:
+        graph: a model with the output `embedding`, float32 (batch, width).
+        weight: (classes, width) float32.
+        bias: (classes,) float32.
+    Returns:
+        a model with the outputs `logits` and `probabilities`, float32 (batch, classes), and `embedding`.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load_model_from_string(graph)
+    classes = weight.shape[0]
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.ascontiguousarray(weight, dtype=np.float32), "head.weight"),
+            numpy_helper.from_array(np.ascontiguousarray(bias, dtype=np.float32), "head.bias"),
+        ]
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("Gemm", ["embedding", "head.weight", "head.bias"], ["logits"], name="head", transB=1),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax", axis=1),
+        ]
+    )
+    embedding = model.graph.output[0]
+    batch = embedding.type.tensor_type.shape.dim[0].dim_param
+    heads = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, classes]) for name in ("logits", "probabilities")
+    ]
+    del model.graph.output[:]
+    model.graph.output.extend([*heads, embedding])
+    onnx.checker.check_model(model)
+    return stripped(model)

@@ -35,7 +35,7 @@ ITEMS = pa.schema(
     ]
 )
 """One row per listed item, sorted by path (relative to data.path). `status` is accepted or quarantined;
-`pixels` is the image as 16x16 grey bytes (box filter), `perceptual_hash` a 64-bit dHash; null where undecodable."""
+`pixels` is the image as 16x16 grey bytes (box filter), `perceptual_hash` has 64 bits; null where undecodable."""
 
 EMBEDDING_INDEX = pa.schema([("path", pa.string()), ("sha256", pa.string())])
 """Row i names row i of features.npy; accepted items sorted by path."""
@@ -88,18 +88,26 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         StageInputError: missing, no Parquet, other columns or another schema version.
     """
     try:
-        table = pq.read_table(path)
-    except FileNotFoundError as err:
-        raise StageInputError(f"{path} is missing; run `graft adapt`") from err
+        data = path.read_bytes()
+    except OSError as err:
+        raise StageInputError(f"{path} cannot be read ({err.strerror}); run `graft adapt`") from err
+    return parse_table(data, schema, str(path))
+
+
+def parse_table(data: bytes, schema: pa.Schema, source: str) -> pa.Table:
+    """A table from the bytes of a Parquet file; `source` names it in errors.
+
+    Raises:
+        StageInputError: no Parquet, other columns or another schema version.
+    """
+    mend = "run `graft adapt`"
+    try:
+        table = pq.read_table(pa.BufferReader(data))
     except (OSError, pa.ArrowException) as err:
-        raise StageInputError(f"{path} is not a readable Parquet table: {err}") from err
+        raise StageInputError(f"{source} is not a readable Parquet table: {err}; {mend}") from err
     version = (table.schema.metadata or {}).get(b"graft_schema_version", b"none").decode()
     if version != str(SCHEMA_VERSION):
-        raise StageInputError(
-            f"{path} has schema_version {version}, this Graft reads {SCHEMA_VERSION}; run `graft adapt`"
-        )
+        raise StageInputError(f"{source} has schema_version {version}, this Graft reads {SCHEMA_VERSION}; {mend}")
     if not table.schema.equals(schema, check_metadata=False):
-        raise StageInputError(
-            f"{path} has the columns {table.schema.names}, expected {schema.names}; run `graft adapt`"
-        )
+        raise StageInputError(f"{source} has the columns {table.schema.names}, expected {schema.names}; {mend}")
     return table

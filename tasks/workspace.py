@@ -44,6 +44,11 @@ class Workspace:
         """A path from params.yaml; relative ones start at the root."""
         return (self.root / Path(path).expanduser()).absolute()
 
+    def data_root(self, data_path: str) -> Path:
+        """The folder that item paths are relative to: data.path, or the folder of the table that it names."""
+        path = self.resolve(data_path)
+        return path.parent if path.is_file() else path
+
     @property
     def params(self) -> Path:
         return self.root / "params.yaml"
@@ -92,6 +97,14 @@ class Workspace:
     @property
     def engine(self) -> Path:
         return self.root / "data" / "engine.json"
+
+    @property
+    def weights_pin(self) -> Path:
+        return self.root / "data" / "weights.json"
+
+    @property
+    def source_pin(self) -> Path:
+        return self.root / "data" / "source.json"
 
     # models
     @property
@@ -162,6 +175,9 @@ class Workspace:
     @property
     def lock(self) -> Path:
         return self.private / "lock"
+
+    def run_result(self, run_id: str) -> Path:
+        return self.private / "runs" / f"{run_id}.json"
 
     @property
     def cache(self) -> Path:

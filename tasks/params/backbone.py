@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.params.section import PathText, Section
+from tasks.params.section import FileOrName, Section
 
 BackboneName = Literal[
     "efficientnet_b0",
@@ -28,7 +28,7 @@ class PreprocessParams(Section):
 
 class BackboneParams(Section):
     name: BackboneName = Field("shufflenet_v2_x0_5", description="Architecture, as torchvision names it.")
-    weights: PathText = Field(
+    weights: FileOrName = Field(
         "bundled",
         description="bundled, none, a torchvision weights name (IMAGENET1K_V1), or a local .pth or .safetensors file.",
     )

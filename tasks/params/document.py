@@ -104,13 +104,31 @@ def literal_values(location: Sequence[str | int]) -> list[str]:
     return [str(value) for value in schema.get("enum", [schema.get("const")])]
 
 
-def is_path_key(location: Sequence[str]) -> bool:
-    """Whether a key holds a path, which --set resolves against the caller's folder."""
+def check_key(location: Sequence[str]) -> None:
+    """Refuse a key that params.yaml does not know.
+
+    Raises:
+        ParamsError: naming the key and the nearest known one.
+    """
+    for depth, part in enumerate(location):
+        try:
+            known = known_keys(location[:depth])
+        except KeyError as err:
+            holder = ".".join(location[:depth])
+            raise ParamsError(f"unknown key {'.'.join(location)!r}; {holder!r} holds a value, not keys") from err
+        if part not in known:
+            key = ".".join(location[: depth + 1])
+            raise ParamsError(f"unknown key {key!r}{did_you_mean(part, known)}")
+
+
+def path_rule(location: Sequence[str]) -> str | None:
+    """How a key's text may be a path: `always`, `with_suffix` (a file, or else a word), or None."""
     model: type[BaseModel] = Params
     for part in location[:-1]:
         model = _field_models(model)[part]
-    properties = model.model_json_schema(by_alias=True)["properties"]
-    return "is_path" in str(properties.get(location[-1], {}))
+    schema = model.model_json_schema(by_alias=True)["properties"].get(location[-1], {})
+    choices = [schema, *schema.get("anyOf", [])]
+    return next((choice["path"] for choice in choices if "path" in choice), None)
 
 
 def _field_models(model: type[BaseModel]) -> dict[str, type[BaseModel]]:

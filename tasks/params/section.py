@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PATH_KEY = {"is_path": True}
-
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-PathText = Annotated[str, Field(json_schema_extra=PATH_KEY)]
+PathText = Annotated[str, Field(json_schema_extra={"path": "always"})]
+FileOrName = Annotated[str, Field(json_schema_extra={"path": "with_suffix"})]
+"""A file where the text has a folder or a suffix, else a word such as `bundled`."""
 
 
 class Section(BaseModel):

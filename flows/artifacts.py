@@ -1,0 +1,71 @@
+"""What a run shows in Prefect: metrics, verdict and confusion matrix as artifacts, and live progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
+
+from tasks.reports import EvaluationReport, Verdict
+from tasks.stage import PROGRESS_MARK
+
+UPDATE_SECONDS = 2.0
+
+
+def show_evaluation(report: EvaluationReport) -> None:
+    """The metrics as a table and the confusion matrix as markdown."""
+    create_table_artifact(key="metrics", table=metrics_table(report), description="Measured on the test items")
+    create_markdown_artifact(key="confusion-matrix", markdown=confusion_markdown(report))
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """Every rule of the gate, in markdown."""
+    create_markdown_artifact(key="verdict", markdown=verdict_markdown(verdict))
+
+
+class ProgressLines:
+    """Sorts a stage's lines: progress marks move a progress artifact, everything else goes to the log."""
+
+    def __init__(self, stage: str, log: Callable[[str], None]) -> None:
+        self.stage, self.log = stage, log
+        self._artifact: UUID | None = None
+        self._shown, self._next = -1.0, 0.0
+
+    def line(self, text: str) -> None:
+        done, total = _progress(text)
+        if total:
+            self._show(100.0 * done / total)
+        elif text.strip():
+            self.log(text)
+
+    def finish(self) -> None:
+        """The stage ended well: a progress that was shown is complete."""
+        if self._artifact is not None:
+            self._show(100.0, now=True)
+
+    def _show(self, percent: float, now: bool = False) -> None:
+        if percent == self._shown or (time.monotonic() < self._next and not now and percent < 100.0):
+            return
+        self._shown, self._next = percent, time.monotonic() + UPDATE_SECONDS
+        if self._artifact is None:
+            created: Any = create_progress_artifact(progress=percent, key=f"{self.stage}-progress")
+            self._artifact = created
+        else:
+            update_progress_artifact(artifact_id=self._artifact, progress=percent)
+
+
+def _progress(text: str) -> tuple[int, int]:
+    """(done, total) of a progress line; (0, 0) of any other."""
+    parts = text.split()
+    if len(parts) == 4 and parts[0] == PROGRESS_MARK and parts[2].isdigit() and parts[3].isdigit():
+        return int(parts[2]), int(parts[3])
+    return 0, 0

@@ -1,0 +1,161 @@
+"""The command line. Everything but what a program asked for as JSON goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from flows.params_file import Edit, data_edits, edit_params, parse_override
+from flows.result import EXIT_CODES, RunResult, summary
+from tasks.errors import GraftError, Refusal
+from tasks.params import Params
+from tasks.stage import say
+from tasks.workspace import Workspace
+
+app = typer.Typer(
+    name="graft",
+    help="Adapt a pretrained model to your labelled data; release it only when it is proven good enough.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at labelled data, or bring them under DVC.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="section.key=value", help="Change params.yaml; may be repeated.")
+]
+DataOption = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Folder or table of labelled images.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
+WorkspaceOption = Annotated[
+    Path | None, typer.Option("--workspace", metavar="DIR", help="The workspace; default: the one you stand in.")
+]
+
+
+def main() -> None:
+    """The console script: a user's mistake ends in one message, never in a traceback."""
+    try:
+        app()
+    except GraftError as err:
+        _fail(err)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on where it stopped")
+        sys.exit(130)
+
+
+@app.command()
+def adapt(
+    data: DataOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    force_flow: Annotated[bool, typer.Option("--force-flow", help="Start the flow even if nothing changed.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Validate, embed, split, adapt, evaluate, gate, export, qualify, publish.
+
+    Exit code 0: released. 2: refused by a gate or by the data's contract. 1: failed.
+    """
+    from flows.desk import adapt_here, new_run_id
+
+    def run() -> RunResult:
+        here, params = effective_params(workspace, data, set_)
+        return adapt_here(here, params, force_flow)
+
+    result = result_of(run, new_run_id) if as_json else run()
+    if as_json:
+        print(result.to_json(), end="")
+    say(summary(result))
+    sys.exit(result.exit_code)
+
+
+@app.command()
+def plan(
+    data: DataOption = None, set_: SetOption = None, as_json: JsonOption = False, workspace: WorkspaceOption = None
+) -> None:
+    """Say which stages would run and why; compute nothing. --data and --set are tried, not kept."""
+    from flows.plan import plan_here
+
+    here, edits = wanted_edits(workspace, data, set_)
+    steps = plan_here(here, edits)
+    if as_json:
+        print(
+            json.dumps([{"stage": step.stage, "runs": bool(step.reasons), "reasons": step.reasons} for step in steps])
+        )
+        return
+    for step in steps:
+        print(
+            f"{step.stage:<9} {'run   ' if step.reasons else 'skip  '} {'; '.join(step.reasons) or 'nothing changed'}"
+        )
+
+
+@app.command()
+def doctor(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
+    """Check versions, disk, cache, GPU and remote; say how to mend each. Exit code 1 if something must be mended."""
+    from flows.doctor import examine
+
+    findings = examine(Workspace.find(workspace))
+    if as_json:
+        print(json.dumps([finding.model_dump() for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{finding.state:<5} {finding.check:<12} {finding.detail}")
+            if finding.mend:
+                print(f"{'':<18} mend: {finding.mend}")
+    sys.exit(1 if any(finding.state == "wrong" for finding in findings) else 0)
+
+
+@data_app.command("check")
+def data_check(path: Annotated[str, typer.Argument(metavar="PATH")], as_json: JsonOption = False) -> None:
+    """Validate a folder or table, labelled or not, without touching the workspace. Exit code 2 if it is refused."""
+    from flows.data_commands import check_here, check_summary
+
+    report = check_here(Path(path))
+    print(report.to_json(), end="") if as_json else print(check_summary(report))
+    sys.exit(0 if report.passed else 2)
+
+
+@data_app.command("add")
+def data_add(path: Annotated[str, typer.Argument(metavar="PATH")], workspace: WorkspaceOption = None) -> None:
+    """Copy a folder into data/raw under DVC (data/raw.dvc); again, it adds what is new."""
+    from flows.data_commands import add_here
+
+    say(add_here(Workspace.find(workspace), Path(path)))
+
+
+def wanted_edits(workspace: Path | None, data: str | None, overrides: list[str] | None) -> tuple[Workspace, list[Edit]]:
+    """The workspace and what --data and --set change in its params.yaml."""
+    here, caller = Workspace.find(workspace), Path.cwd()
+    edits = data_edits(data, here, caller) if data is not None else []
+    return here, edits + [parse_override(text, here, caller) for text in overrides or []]
+
+
+def effective_params(workspace: Path | None, data: str | None, overrides: list[str] | None) -> tuple[Workspace, Params]:
+    """Apply --data and --set to params.yaml and show the change."""
+    here, edits = wanted_edits(workspace, data, overrides)
+    params, diff = edit_params(here, edits)
+    if diff:
+        say(diff.rstrip())
+    return here, params
+
+
+def result_of(run: Callable[[], RunResult], new_run_id: Callable[[], str]) -> RunResult:
+    """For --json: an error of ours becomes a failed result, so that stdout always holds one object."""
+    try:
+        return run()
+    except GraftError as err:
+        state = "refused" if isinstance(err, Refusal) else "failed"
+        return RunResult(run_id=new_run_id(), state=state, reasons=str(err).splitlines())
+
+
+def _fail(err: GraftError) -> NoReturn:
+    say(f"graft: {err}")
+    sys.exit(EXIT_CODES["refused" if isinstance(err, Refusal) else "failed"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The Prefect flow: one task run per stage, then publish; ends as Released, Refused or Failed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import Task, flow, get_run_logger
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Completed, Failed
+
+from flows import artifacts
+from flows.inputs import write_inputs
+from flows.publish import publish
+from flows.result import RunResult
+from flows.stage_process import StageResult, run_stage_process
+from tasks.errors import GraftError, NotQualified, Refusal, StageFailed
+from tasks.params import Params, load_params
+from tasks.reports import EvaluationReport, Verdict
+from tasks.reports.qualification import Qualification
+from tasks.workspace import Workspace
+
+
+class StageDied(StageFailed):
+    """The stage's process ended without its own word: a crash or a kill, which may pass the second time."""
+
+
+class StageRefused(Refusal):
+    """The stage judged against the data."""
+
+
+@flow(name="adapt", retries=0, validate_parameters=False)
+def adapt_flow(root: str, run_id: str) -> State[Any]:
+    """Validate, embed, split, adapt, evaluate, gate, export, qualify and publish one workspace.
+
+    The caller holds the workspace's lock. The result also lies in .graft/runs/<run_id>.json.
+    """
+    workspace = Workspace(Path(root))
+    run = CorridorRun(workspace, load_params(workspace.params), run_id)
+    result = run.to_the_end()
+    result.write(workspace.run_result(run_id))
+    return final_state(result)
+
+
+def final_state(result: RunResult) -> State[Any]:
+    """The flow run's state; Refused is a failed state of that name, with the reasons."""
+    if result.state == "released":
+        return Completed(name="Released", message=f"released {result.release}")
+    message = "; ".join(result.reasons)
+    return Failed(name="Refused", message=message) if result.state == "refused" else Failed(message=message)
+
+
+def may_pass_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Retry only what can pass the second time: a process that died, never a verdict or a named error."""
+    try:
+        state.result()
+    except StageDied:
+        return True
+    except BaseException:
+        return False
+    return False
+
+
+class CorridorRun:
+    """One run through the corridor: which stage, how long it took, how it ended."""
+
+    def __init__(self, workspace: Workspace, params: Params, run_id: str) -> None:
+        self.workspace, self.params, self.run_id = workspace, params, run_id
+        self.result = RunResult(run_id=run_id, state="failed")
+        self.seconds: dict[str, float] = {}
+        self.at = "preparation"
+
+    def to_the_end(self) -> RunResult:
+        """Run every stage that is due; every ending of our own is a result, never an exception."""
+        try:
+            write_inputs(self.workspace, self.params)
+            release = self._stages()
+            return self._ended("released", [], release=self.workspace.relative(release))
+        except Refusal as err:
+            return self._ended("refused", str(err).splitlines())
+        except GraftError as err:
+            return self._ended("failed", str(err).splitlines(), failed_stage=self.at)
+
+    def _stages(self) -> Path:
+        for stage in ("validate", "embed", "split", "adapt", "evaluate"):
+            self._stage(stage)
+        evaluation = EvaluationReport.read(self.workspace.evaluation)
+        self.result = self.result.with_evaluation(evaluation)
+        artifacts.show_evaluation(evaluation)
+        self._stage("gate")
+        verdict = Verdict.read(self.workspace.verdict)
+        artifacts.show_verdict(verdict)
+        if not verdict.passed:
+            raise StageRefused("\n".join(verdict.reasons))
+        self._stage("export")
+        self._stage("qualify")
+        qualification = Qualification.read(self.workspace.qualification)
+        if not qualification.passed:
+            raise NotQualified("\n".join(qualification.reasons))
+        return self._publish()
+
+    def _stage(self, stage: str) -> None:
+        self.at = stage
+        work = Task(
+            _run_stage,
+            name=stage,
+            task_run_name=stage,
+            retries=self.params.flow.retries,
+            retry_delay_seconds=self.params.flow.retry_delay_seconds,
+            retry_condition_fn=may_pass_again,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+        outcome: StageResult = work(self.workspace, stage, self.run_id, self.params.flow.stage_timeout_seconds)
+        self.seconds[stage] = round(outcome.seconds, 3)
+
+    def _publish(self) -> Path:
+        self.at = "publish"
+        work = Task(publish, name="publish", task_run_name="publish", retries=0, cache_policy=NO_CACHE)
+        started = time.monotonic()
+        release: Path = work(self.workspace, self.params)
+        self.seconds["publish"] = round(time.monotonic() - started, 3)
+        self._settle()
+        return release
+
+    def _settle(self) -> None:
+        """Let split see the memory it has just become, so that the next run finds nothing to do."""
+        write_inputs(self.workspace, self.params)
+        outcome = run_stage_process(
+            self.workspace, "split", self.run_id, self.params.flow.stage_timeout_seconds, get_run_logger().debug
+        )
+        if outcome.state not in ("done", "unchanged"):
+            get_run_logger().warning("split did not reproduce itself from its memory: %s", "; ".join(outcome.reasons))
+
+    def _ended(self, state: Any, reasons: list[str], **more: Any) -> RunResult:
+        changes = {"state": state, "reasons": reasons, "seconds": self.seconds, **more}
+        return self.result.model_copy(update=changes)
+
+
+def _run_stage(workspace: Workspace, stage: str, run_id: str, timeout_seconds: float) -> StageResult:
+    """One stage process under this task run; its lines go to the run's log, its progress to an artifact."""
+    logger = get_run_logger()
+    show = artifacts.ProgressLines(stage, logger.info)
+    outcome = run_stage_process(workspace, stage, run_id, timeout_seconds, show.line)
+    show.finish()
+    if outcome.state == "refused":
+        raise StageRefused("\n".join(outcome.reasons))
+    if outcome.state == "failed":
+        reason = "\n".join(outcome.reasons)
+        raise StageDied(f"{stage}: {reason}") if outcome.died else StageFailed(f"{stage}: {reason}")
+    logger.info("%s %s in %.1f s", stage, outcome.state, outcome.seconds)
+    return outcome
+

@@ -1,0 +1,87 @@
+"""`graft data check` and `graft data add`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tasks.validate import check_data
+
+from flows.dvc_commands import ensure_dvc, run_dvc
+from flows.params_file import Edit, edit_params
+from flows.workspace_lock import workspace_lock
+from tasks.digests import file_sha256
+from tasks.errors import DataError, WorkspaceError
+from tasks.params import Params, load_params
+from tasks.reports import ValidationReport, replacing
+from tasks.tree import check_tree
+from tasks.workspace import Workspace
+
+SHOWN = 20
+
+
+def check_here(path: Path) -> ValidationReport:
+    """Validate `path` by the params of the workspace one stands in, or by the defaults outside of one.
+
+    Raises:
+        DataError: nothing there can be read as a data set, or the tree holds what a reader would hang on.
+    """
+    try:
+        params = load_params(Workspace.find().params)
+    except WorkspaceError:
+        params = Params()
+    return check_data(path.absolute(), params)
+
+
+def check_summary(report: ValidationReport) -> str:
+    """The report for a person: counts, then every broken rule and quarantined item (the first of many)."""
+    lines = [
+        f"{report.listed} items, {report.accepted} accepted, {len(report.quarantined)} quarantined, "
+        f"{report.ignored} other files ignored; layout: {report.layout}"
+    ]
+    lines += [f"  {label or '(no label)'}: {count}" for label, count in report.items_per_label.items()]
+    for rule in report.rules:
+        if not rule.passed:
+            lines.append(f"{rule.severity}: {rule.rule}: {rule.detail}")
+            lines += [f"    {item.path}: {item.reason}" for item in rule.failing[:SHOWN]]
+            if len(rule.failing) > SHOWN:
+                lines.append(f"    and {len(rule.failing) - SHOWN} more (--json names every one)")
+    lines.append("passed" if report.passed else "refused")
+    return "\n".join(lines)
+
+
+def add_here(workspace: Workspace, source: Path) -> str:
+    """Copy what is new below `source` to data/raw, put it under DVC and point data.path there.
+
+    Returns:
+        what was done, for a person.
+    Raises:
+        DataError: no folder, a broken tree, or a file that is there already with other content.
+    """
+    folder = source.absolute()
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; give the folder that holds the class folders (or the table's folder)")
+    check_tree(folder)
+    with workspace_lock(workspace, "data-add"):
+        ensure_dvc(workspace)
+        new = _new_files(folder, workspace.raw)
+        for name in new:
+            with replacing(workspace.raw / name) as draft:
+                shutil.copyfile(folder / name, draft)
+        run_dvc(workspace, "add", "--quiet", workspace.relative(workspace.raw))
+        edit_params(
+            workspace, [Edit(("data", "path"), workspace.relative(workspace.raw)), Edit(("data", "table"), None)]
+        )
+    return f"{len(new)} new files in data/raw, under DVC as data/raw.dvc; params.yaml: data.path is data/raw"
+
+
+def _new_files(folder: Path, raw: Path) -> list[str]:
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    present = [name for name in names if (raw / name).exists()]
+    changed = [name for name in present if file_sha256(folder / name) != file_sha256(raw / name)]
+    if changed:
+        raise DataError(
+            f"{len(changed)} files are in data/raw already with other content ({', '.join(changed[:5])}); "
+            "raw data are never overwritten: give the new ones another name, or delete the old ones from data/raw"
+        )
+    return sorted(set(names) - set(present))

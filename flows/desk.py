@@ -1,0 +1,87 @@
+"""A run at the desk: this checkout, this process, the embedded Prefect or the server that the settings name."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.dvc_commands import ensure_dvc
+from flows.dvc_repair import repair
+from flows.inputs import write_inputs
+from flows.outlook import finished_result
+from flows.result import RunResult
+from flows.workspace_lock import workspace_lock
+from tasks.errors import StageInputError
+from tasks.params import Params
+from tasks.sample import sample_is_current, write_sample
+from tasks.stage import say
+from tasks.tree import check_tree
+from tasks.workspace import Workspace
+
+QUIET_PREFECT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+
+
+def adapt_here(workspace: Workspace, params: Params, force_flow: bool = False) -> RunResult:
+    """Run the corridor in this checkout, unless its result stands already.
+
+    Raises:
+        UserError: the data, the workspace or the machine are not ready; nothing was computed.
+    """
+    run_id = new_run_id()
+    with workspace_lock(workspace, run_id) as mended:
+        ensure_dvc(workspace)
+        for line in [*mended, *repair(workspace)]:
+            say(line)
+        prepare_data(workspace, params)
+        write_inputs(workspace, params)
+        standing = None if force_flow else finished_result(workspace, params, run_id)
+        return standing or run_flow(workspace, run_id)
+
+
+def prepare_data(workspace: Workspace, params: Params) -> None:
+    """Write the embedded sample if it is asked for, and look at every entry before DVC does.
+
+    Raises:
+        DataError: the tree holds what DVC or a reader would hang or fail on; every entry is named.
+    """
+    data = workspace.resolve(params.data.path)
+    sample = params.sample
+    if data == workspace.sample and not sample_is_current(data, sample.labels_per_class, sample.seed):
+        write_sample(data, sample.labels_per_class, sample.seed)
+        say(f"wrote the embedded sample to {workspace.relative(data)}")
+    check_tree(data)
+
+
+def run_flow(workspace: Workspace, run_id: str) -> RunResult:
+    """Start Prefect (only now: it costs seconds) and run the flow.
+
+    Raises:
+        StageInputError: the flow ended without leaving its result.
+    """
+    for name, value in QUIET_PREFECT.items():
+        os.environ.setdefault(name, value)
+    from flows.corridor import adapt_flow
+
+    result_file = workspace.run_result(run_id)
+    state: Any = adapt_flow(str(workspace.root), run_id, return_state=True)
+    if not result_file.exists():
+        raise StageInputError(f"the flow ended as {state.name} without a result: {state.message}")
+    return RunResult.read(result_file)
+
+
+def new_run_id() -> str:
+    """Sorts by time, unique across machines."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+
+
+def progress_to_terminal() -> bool:
+    """Whether a person watches."""
+    return sys.stderr.isatty()

@@ -1,0 +1,143 @@
+"""`graft doctor`: what on this machine would make a run fail or lie, and how to mend it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Literal
+
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+
+from flows.dvc_commands import dvc_setting
+from tasks.errors import GraftError
+from tasks.params import load_params
+from tasks.reports.document import Record
+from tasks.workspace import Workspace
+
+FREE_GB_WANTED = 5.0
+SAFE_CACHE_TYPES = {"reflink", "copy"}
+
+
+class Finding(Record):
+    """One check; `mend` is empty where all is well."""
+
+    check: str
+    state: Literal["ok", "note", "wrong"]
+    detail: str
+    mend: str = ""
+
+
+def examine(workspace: Workspace) -> list[Finding]:
+    """Every finding, in a fixed order."""
+    return [
+        _python(),
+        _params(workspace),
+        _pins(),
+        _lock(workspace),
+        _git(workspace),
+        _disk(workspace),
+        _cache_type(workspace),
+        _remote(workspace),
+        _gpu(),
+    ]
+
+
+def _python() -> Finding:
+    return Finding(check="python", state="ok", detail=sys.version.split()[0])
+
+
+def _params(workspace: Workspace) -> Finding:
+    try:
+        load_params(workspace.params)
+    except GraftError as err:
+        return Finding(check="params", state="wrong", detail=str(err), mend="edit params.yaml as the message says")
+    return Finding(check="params", state="ok", detail="params.yaml is valid")
+
+
+def _pins() -> Finding:
+    """The bounds of pyproject.toml: some of them break Prefect silently when passed."""
+    environment = {**default_environment(), "extra": "pipeline"}
+    wrong = []
+    for text in requires("graft") or []:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({k: str(v) for k, v in environment.items()}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} {found} is outside {requirement.specifier}")
+    if wrong:
+        mend = "pip install -r requirements.lock"
+        return Finding(check="pins", state="wrong", detail="; ".join(wrong), mend=mend)
+    return Finding(check="pins", state="ok", detail="every package is inside the bounds of pyproject.toml")
+
+
+def _lock(workspace: Workspace) -> Finding:
+    lock = workspace.root / "requirements.lock"
+    if not lock.is_file():
+        mend = "git checkout requirements.lock"
+        return Finding(check="lock", state="wrong", detail="requirements.lock is missing", mend=mend)
+    other = []
+    for name, pinned in re.findall(r"^([A-Za-z0-9_.\-]+)==([^\s;]+)", lock.read_text("utf-8"), flags=re.MULTILINE):
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            continue
+        if found != pinned:
+            other.append(f"{name} {found} (locked {pinned})")
+    if other:
+        detail = f"{len(other)} packages differ from requirements.lock: {', '.join(other[:5])}"
+        return Finding(check="lock", state="note", detail=detail, mend="pip install -r requirements.lock")
+    return Finding(check="lock", state="ok", detail="installed as requirements.lock says")
+
+
+def _git(workspace: Workspace) -> Finding:
+    done = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], cwd=workspace.root, capture_output=True)
+    if done.returncode != 0:
+        detail = "the workspace is no git checkout; releases are remembered in git"
+        return Finding(check="git", state="wrong", detail=detail, mend="git init && git add -A && git commit")
+    return Finding(check="git", state="ok", detail="the workspace is a git checkout")
+
+
+def _disk(workspace: Workspace) -> Finding:
+    free_gb = shutil.disk_usage(workspace.root).free / 1e9
+    detail = f"{free_gb:.1f} GB free"
+    if free_gb < FREE_GB_WANTED:
+        mend = f"free {FREE_GB_WANTED:.0f} GB, or move the DVC cache: dvc cache dir --local PATH"
+        return Finding(check="disk", state="wrong", detail=detail, mend=mend)
+    return Finding(check="disk", state="ok", detail=detail)
+
+
+def _cache_type(workspace: Workspace) -> Finding:
+    found = dvc_setting(workspace, "cache.type") or "reflink,copy"
+    if set(found.split(",")) - SAFE_CACHE_TYPES:
+        detail = f"DVC cache.type is {found}: a write to a linked file changes the cache itself, silently"
+        return Finding(check="cache", state="wrong", detail=detail, mend="dvc config --local cache.type reflink,copy")
+    return Finding(check="cache", state="ok", detail=f"DVC cache.type is {found}")
+
+
+def _remote(workspace: Workspace) -> Finding:
+    name = dvc_setting(workspace, "core.remote")
+    if not name:
+        mend = "dvc remote add -d NAME URL"
+        return Finding(check="remote", state="note", detail="no DVC remote; data and models live here only", mend=mend)
+    return Finding(check="remote", state="ok", detail=f"DVC remote {name}")
+
+
+def _gpu() -> Finding:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Finding(check="gpu", state="note", detail="no GPU found; the linear probe needs none")
+    done = subprocess.run([tool, "--query-gpu=name,memory.total", "--format=csv,noheader"], capture_output=True)
+    names = done.stdout.decode(errors="replace").strip().replace("\n", "; ")
+    if done.returncode != 0 or not names:
+        mend = "check the driver with nvidia-smi"
+        return Finding(check="gpu", state="note", detail="nvidia-smi is there but shows no GPU", mend=mend)
+    return Finding(check="gpu", state="ok", detail=names)

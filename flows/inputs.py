@@ -1,0 +1,62 @@
+"""What a run pins before its first stage, as files that DVC knows as dependencies.
+
+data/engine.json    the versions that can change a pixel or a feature
+data/weights.json   which weights params.yaml leads to, by content
+data/source.json    which table lists the items, by content
+data/splits.lock    the sides that earlier releases were judged with
+"""
+
+from __future__ import annotations
+
+from flows.state import StateRef
+from tasks.backbones.engine import installed_engine
+from tasks.backbones.weights import locate
+from tasks.digests import file_sha256, value_sha256
+from tasks.errors import DataError
+from tasks.params import Params
+from tasks.reports import write_bytes
+from tasks.reports.pins import SourcePin, WeightsPin
+from tasks.workspace import Workspace
+
+
+def memory_path(params: Params) -> str:
+    """Where refs/graft/state keeps the sides of these split params; other params, other memory."""
+    return f"splits/{value_sha256(params.split.model_dump(mode='json'))[:24]}.parquet"
+
+
+def write_inputs(workspace: Workspace, params: Params) -> None:
+    """Write every pinned file whose content changed.
+
+    Raises:
+        WeightsError: the weights file is missing.
+        DataError: the table is missing.
+        WorkspaceError: no git checkout.
+    """
+    source = locate(params.backbone, workspace.root)
+    pinned = {
+        workspace.engine: installed_engine().to_json().encode(),
+        workspace.weights_pin: WeightsPin(name=source.name, identity=source.identity).to_json().encode(),
+        workspace.source_pin: source_pin(workspace, params).to_json().encode(),
+        workspace.splits_lock: split_memory_bytes(workspace, params),
+    }
+    for path, data in pinned.items():
+        if not path.is_file() or path.read_bytes() != data:
+            write_bytes(path, data)
+
+
+def source_pin(workspace: Workspace, params: Params) -> SourcePin:
+    """The table that lists the items, by content."""
+    if params.data.table is None:
+        return SourcePin(table_sha256=None)
+    table = workspace.resolve(params.data.table)
+    if not table.is_file():
+        raise DataError(f"data.table: {table} does not exist or is no file")
+    return SourcePin(table_sha256=file_sha256(table))
+
+
+def split_memory_bytes(workspace: Workspace, params: Params) -> bytes:
+    """The remembered sides as a Parquet file; an empty table before the first release."""
+    from tasks.tables import SPLIT_MEMORY, table_bytes
+
+    remembered = StateRef(workspace.root).read(memory_path(params))
+    return remembered if remembered is not None else table_bytes(SPLIT_MEMORY.empty_table())

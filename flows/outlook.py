@@ -1,0 +1,63 @@
+"""What a run would do, and whether there is anything to do; computes nothing, needs no Prefect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flows.dvc_commands import dvc_status
+from flows.result import RunResult
+from flows.store import stored_release
+from tasks.errors import GraftError
+from tasks.params import Params
+from tasks.release import QUALIFICATION, manifest_sha256, verify_release
+from tasks.reports import EvaluationReport, Verdict
+from tasks.reports.qualification import Qualification
+from tasks.workspace import STAGES, Workspace
+
+RELEASE_STAGES = ("export", "qualify")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage, and why it would run; no reasons: it would be skipped."""
+
+    stage: str
+    reasons: list[str]
+
+
+def plan_steps(workspace: Workspace) -> list[Step]:
+    """Every stage in order. A stage whose own inputs stand, but behind one that runs, may turn out unchanged."""
+    changes = dvc_status(workspace)
+    steps, upstream = [], ""
+    for stage in STAGES:
+        reasons = changes.get(stage, [])
+        if not reasons and upstream:
+            reasons = [f"if {upstream} gives another result"]
+        elif reasons and not upstream:
+            upstream = stage
+        steps.append(Step(stage, reasons))
+    return steps
+
+
+def finished_result(workspace: Workspace, params: Params, run_id: str) -> RunResult | None:
+    """The result that stands already, if a run would change nothing; None if there is something to do."""
+    changed = {step.stage for step in plan_steps(workspace) if step.reasons}
+    if changed - set(RELEASE_STAGES):
+        return None
+    try:
+        evaluation, verdict = EvaluationReport.read(workspace.evaluation), Verdict.read(workspace.verdict)
+        if not verdict.passed:
+            refused = RunResult(run_id=run_id, state="refused", unchanged=True, reasons=verdict.reasons)
+            return refused.with_evaluation(evaluation)
+        qualification = Qualification.read(workspace.qualification)
+        if changed:
+            return None
+        if not qualification.passed:
+            refused = RunResult(run_id=run_id, state="refused", unchanged=True, reasons=qualification.reasons)
+            return refused.with_evaluation(evaluation)
+        stored = stored_release(workspace.resolve(params.publish.store), manifest_sha256(workspace.release))
+        verify_release(stored, beside=(QUALIFICATION,))
+    except (GraftError, OSError):
+        return None
+    released = RunResult(run_id=run_id, state="released", unchanged=True, release=workspace.relative(stored))
+    return released.with_evaluation(evaluation)

@@ -1,0 +1,126 @@
+"""Editing the user's params.yaml: comments kept, the change shown, nothing written that would not load."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from tasks.errors import ParamsError
+from tasks.params import Params, load_params, parse_params
+from tasks.params.document import check_key, path_rule
+from tasks.reports import write_bytes
+from tasks.workspace import Workspace
+
+TABLE_SUFFIXES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One key (as its parts) and its new value."""
+
+    key: tuple[str, ...]
+    value: Any
+
+
+def parse_override(text: str, workspace: Workspace, caller: Path) -> Edit:
+    """`section.key=value`, the value read as YAML; a path resolves against the caller's folder.
+
+    Raises:
+        ParamsError: no `=`, an unknown key, or a value that is no YAML.
+    """
+    name, found, raw = text.partition("=")
+    if not found or not name:
+        raise ParamsError(f"--set {text!r} is not of the form section.key=value (such as gate.accuracy.minimum=0.9)")
+    key = tuple(name.strip().split("."))
+    check_key(key)
+    try:
+        value = YAML(typ="safe").load(raw) if raw.strip() else None
+    except YAMLError as err:
+        raise ParamsError(f"--set {name}: {raw!r} is not readable as YAML") from err
+    rule = path_rule(key)
+    if isinstance(value, str) and (rule == "always" or (rule == "with_suffix" and _names_a_file(value))):
+        value = stored_path((caller / Path(value).expanduser()).absolute(), workspace)
+    return Edit(key, value)
+
+
+def data_edits(path: str, workspace: Workspace, caller: Path) -> list[Edit]:
+    """What `--data PATH` changes: a folder, or a table and the folder it stands in."""
+    absolute = (caller / Path(path).expanduser()).absolute()
+    if absolute.suffix.lower() in TABLE_SUFFIXES and not absolute.is_dir():
+        return [
+            Edit(("data", "path"), stored_path(absolute.parent, workspace)),
+            Edit(("data", "table"), stored_path(absolute, workspace)),
+        ]
+    return [Edit(("data", "path"), stored_path(absolute, workspace)), Edit(("data", "table"), None)]
+
+
+def stored_path(path: Path, workspace: Workspace) -> str:
+    """Relative to the workspace where it lies inside, absolute elsewhere."""
+    tidy = Path(*path.parts[:1], *_without_dots(path.parts[1:]))
+    return workspace.relative(tidy)
+
+
+def _names_a_file(value: str) -> bool:
+    return "/" in value or (bool(Path(value).suffix) and "_Weights." not in value)
+
+
+def _without_dots(parts: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    for part in parts:
+        if part == "..":
+            del kept[-1:]
+        elif part != ".":
+            kept.append(part)
+    return kept
+
+
+def edit_params(workspace: Workspace, edits: Sequence[Edit]) -> tuple[Params, str]:
+    """Apply edits to params.yaml, if the result is valid.
+
+    Returns:
+        the params, and the change as a unified diff (empty when nothing changed).
+    Raises:
+        ParamsError: the result would not load; the file is left as it was.
+    """
+    if not edits:
+        return load_params(workspace.params), ""
+    load_params(workspace.params)
+    old = workspace.params.read_text(encoding="utf-8")
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    document = yaml.load(old) or CommentedMap()
+    for edit in edits:
+        _put(document, edit)
+    params = parse_params(_plain(document), "--set")
+    buffer = io.StringIO()
+    yaml.dump(document, buffer)
+    new = buffer.getvalue()
+    diff = "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), "params.yaml", "params.yaml", n=0))
+    if diff:
+        write_bytes(workspace.params, new.encode())
+    return params, diff
+
+
+def _put(document: CommentedMap, edit: Edit) -> None:
+    place = document
+    for part in edit.key[:-1]:
+        if not isinstance(place.get(part), CommentedMap):
+            place[part] = CommentedMap()
+        place = place[part]
+    if edit.key[-1] not in place or place[edit.key[-1]] != edit.value:
+        place[edit.key[-1]] = edit.value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

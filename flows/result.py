@@ -1,0 +1,100 @@
+"""How a run ended, as people and programs read it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from tasks.reports import EvaluationReport, Report
+from tasks.reports.document import Record
+
+State = Literal["released", "refused", "failed"]
+EXIT_CODES: dict[State, int] = {"released": 0, "failed": 1, "refused": 2}
+
+
+class Interval(Record):
+    low: float
+    high: float
+    confidence: float
+
+
+class BaselineLine(Record):
+    """A baseline's accuracy and what the model gains over it."""
+
+    accuracy: float
+    gain: float
+    gain_low: float
+    gain_high: float
+
+
+class RunResult(Report):
+    """`release` is null unless this run's model is released; `unchanged` when there was nothing to do."""
+
+    produced_by: ClassVar[str] = ""
+
+    run_id: str
+    state: State
+    unchanged: bool = False
+    release: str | None = None
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    intervals: dict[str, Interval] = {}
+    baselines: dict[str, BaselineLine] = {}
+    test_items: int | None = None
+    reasons: list[str] = []
+    data_digest: str | None = None
+    seconds: dict[str, float] = {}
+    failed_stage: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.state]
+
+    def with_evaluation(self, report: EvaluationReport) -> RunResult:
+        """The same result with what evaluate measured."""
+        estimates = {"accuracy": report.accuracy, "macro_f1": report.macro_f1}
+        return self.model_copy(
+            update={
+                "accuracy": report.accuracy.value,
+                "macro_f1": report.macro_f1.value,
+                "test_items": report.test_items,
+                "data_digest": report.digests.data,
+                "intervals": {
+                    name: Interval(low=estimate.low, high=estimate.high, confidence=report.confidence)
+                    for name, estimate in estimates.items()
+                },
+                "baselines": {
+                    baseline.name: BaselineLine(
+                        accuracy=baseline.accuracy.value,
+                        gain=baseline.gain.value,
+                        gain_low=baseline.gain.low,
+                        gain_high=baseline.gain.high,
+                    )
+                    for baseline in report.baselines
+                },
+            }
+        )
+
+
+def summary(result: RunResult) -> str:
+    """A few lines for a person; the last names what to look at."""
+    lines = []
+    if result.accuracy is not None and result.macro_f1 is not None:
+        for name, value in (("accuracy", result.accuracy), ("macro-F1", result.macro_f1)):
+            interval = result.intervals[name.lower().replace("-", "_")]
+            lines.append(
+                f"{name:<10} {value:.3f}  ({interval.confidence:.0%} CI {interval.low:.3f} to {interval.high:.3f}, "
+                f"{result.test_items} test items)"
+            )
+    for name, line in result.baselines.items():
+        lines.append(
+            f"  against {name.replace('_', ' '):<11} {line.accuracy:.3f}  gain {line.gain:+.3f} "
+            f"({line.gain_low:+.3f} to {line.gain_high:+.3f})"
+        )
+    lines += [f"  - {reason}" for reason in result.reasons]
+    done = " (nothing changed since; nothing was computed)" if result.unchanged else ""
+    ending = {
+        "released": f"released   {result.release}{done}",
+        "refused": f"refused{done}: see reports/report.html; the releases before it stand as they were",
+        "failed": f"failed in {result.failed_stage or 'preparation'}",
+    }
+    return "\n".join([*lines, ending[result.state]])

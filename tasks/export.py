@@ -1,0 +1,110 @@
+"""Stage export: the adapted model and a passed verdict on exactly it become one release folder.
+
+Run by hand: python -m tasks.export
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+from tasks.digests import file_sha256, rows_sha256
+from tasks.errors import StageInputError
+from tasks.golden import golden_files
+from tasks.methods.registry import find_method
+from tasks.model_card import model_card
+from tasks.params import Params
+from tasks.params.identity import result_params_sha256
+from tasks.release import MANIFEST, verify_release
+from tasks.release_run import ReleaseRun, golden_cases
+from tasks.reports import EvaluationReport, Verdict, write_bytes
+from tasks.reports.backbone import BackboneReport
+from tasks.reports.manifest import Manifest, ReleaseMetrics, SourceDigests
+from tasks.reports.release_parts import Labels
+from tasks.stage import run_stage, say
+from tasks.verdicts import check_verdict
+from tasks.workspace import Workspace
+
+
+def export(workspace: Workspace, params: Params) -> None:
+    """Write models/release/.
+
+    Raises:
+        GateNotPassed: the verdict refuses the model, or was given on another model, split, prediction or gate.
+        StageInputError: an earlier stage's file is missing or does not fit the others.
+    """
+    verdict = check_verdict(workspace, params)
+    evaluation = EvaluationReport.read(workspace.evaluation)
+    backbone = BackboneReport.read(workspace.backbone / "backbone.json")
+    graph = workspace.backbone / "model.onnx"
+    if file_sha256(graph) != backbone.graph_sha256:
+        raise StageInputError("models/backbone/model.onnx is not the graph that backbone.json names; run `graft adapt`")
+    release = workspace.release
+    shutil.rmtree(release, ignore_errors=True)
+    method = find_method(params.adapt.method.name)
+    write_bytes(release / "model.onnx", method.graph(graph.read_bytes(), workspace.adapted))
+    write_bytes(release / "preprocess.json", (backbone.preprocess.model_dump_json(indent=2) + "\n").encode())
+    Labels(labels=evaluation.labels).write(release / "labels.json")
+    write_bytes(release / "model_card.md", model_card(params, backbone, evaluation, verdict).encode())
+    write_golden(release)
+    manifest = manifest_of(workspace, params, verdict, evaluation, backbone)
+    manifest.write(release / MANIFEST)
+    verify_release(release)
+    say(f"export: {len(manifest.files)} files, model {file_sha256(release / 'model.onnx')[:12]}")
+
+
+def write_golden(release: Path) -> None:
+    """Copy the golden files into the release and record its answers to them."""
+    for file in golden_files():
+        write_bytes(release / "golden" / file.name, file.read_bytes())
+    golden_cases(ReleaseRun(release), golden_files()).write(release / "golden" / "golden.json")
+
+
+def manifest_of(
+    workspace: Workspace, params: Params, verdict: Verdict, evaluation: EvaluationReport, backbone: BackboneReport
+) -> Manifest:
+    """The manifest of the files that lie in models/release/ now."""
+    release = workspace.release
+    files = {path.relative_to(release).as_posix(): path for path in sorted(release.rglob("*")) if path.is_file()}
+    return Manifest(
+        name=params.export.name,
+        graft_version=version("graft"),
+        files={name: file_sha256(path) for name, path in files.items() if name != MANIFEST},
+        digests=SourceDigests(
+            data=evaluation.digests.data,
+            code=code_sha256(),
+            params=result_params_sha256(params),
+            lock=lock_sha256(workspace),
+            backbone_weights=backbone.weights_sha256,
+            backbone_graph=backbone.graph_sha256,
+            adapted=evaluation.digests.adapted,
+        ),
+        metrics=ReleaseMetrics(
+            test_items=evaluation.test_items, accuracy=evaluation.accuracy, macro_f1=evaluation.macro_f1
+        ),
+        verdict=verdict,
+    )
+
+
+def code_sha256() -> str:
+    """sha256 over the source of the stages and all that they import."""
+    package = Path(__file__).parent
+    files = sorted(package.rglob("*.py"))
+    return rows_sha256((file.relative_to(package).as_posix(), file_sha256(file)) for file in files)
+
+
+def lock_sha256(workspace: Workspace) -> str:
+    """sha256 of requirements.lock.
+
+    Raises:
+        StageInputError: the file is missing, so nobody could say with what the release was made.
+    """
+    lock = workspace.root / "requirements.lock"
+    if not lock.is_file():
+        raise StageInputError("requirements.lock is missing; `git checkout requirements.lock` brings it back")
+    return file_sha256(lock)
+
+
+if __name__ == "__main__":
+    run_stage("export", export)

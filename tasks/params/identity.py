@@ -1,0 +1,21 @@
+"""Which params determine a result, whatever the machine and the path."""
+
+from __future__ import annotations
+
+from tasks.digests import value_sha256
+from tasks.params.document import Params
+
+MACHINE_BOUND = {
+    "data": {"path", "table"},
+    "backbone": {"weights"},
+    "embed": True,
+    "sample": True,
+    "publish": True,
+    "flow": True,
+}
+"""Paths and machine settings: what they lead to is named by the data and backbone digests."""
+
+
+def result_params_sha256(params: Params) -> str:
+    """sha256 of the params that determine a release, without paths and machine settings."""
+    return value_sha256(params.model_dump(mode="json", by_alias=True, exclude=MACHINE_BOUND))

@@ -1,0 +1,133 @@
+"""Stage qualify: judge the release itself, from the test files' bytes through ONNX Runtime.
+
+Run by hand: python -m tasks.qualify
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.digests import file_sha256
+from tasks.errors import ReleaseError, StageInputError
+from tasks.metrics import accuracy, confusion_matrix, macro_f1
+from tasks.params import Params
+from tasks.release import manifest_sha256, verify_release
+from tasks.release_run import ReleaseRun, golden_faults
+from tasks.reports.manifest import Manifest
+from tasks.reports.qualification import Check, Qualification
+from tasks.stage import Progress, run_stage, say
+from tasks.workspace import Workspace
+
+FloatMatrix = npt.NDArray[np.float32]
+
+BATCH_PROBE_ITEMS = 33
+"""Items that are answered again in batches of 1, 3 and all at once."""
+
+
+def qualify(workspace: Workspace, params: Params) -> None:
+    """Write reports/qualification.json, passed or not.
+
+    Raises:
+        StageInputError: there is no release, or the predictions are not those that were gated.
+    """
+    qualification = qualify_release(workspace, params)
+    qualification.write(workspace.qualification)
+    for check in qualification.checks:
+        say(f"qualify: {'ok' if check.passed else 'FAILED'} {check.check}: {check.detail}")
+
+
+def qualify_release(workspace: Workspace, params: Params) -> Qualification:
+    """Every check on models/release/; a broken folder fails the first one and ends it."""
+    release = workspace.release
+    if not release.is_dir():
+        raise StageInputError("models/release/ is missing; run `graft adapt` (stage export)")
+    try:
+        manifest = verify_release(release)
+    except ReleaseError as err:
+        return Qualification(passed=False, manifest_sha256="", checks=[_check("integrity", False, str(err))])
+    checks = [_check("integrity", True, f"{len(manifest.files)} files as the manifest names them")]
+    checks += _behaviour(workspace, params, manifest)
+    return Qualification(
+        passed=all(check.passed for check in checks), manifest_sha256=manifest_sha256(release), checks=checks
+    )
+
+
+def _behaviour(workspace: Workspace, params: Params, manifest: Manifest) -> list[Check]:
+    gated = _gated_predictions(workspace, manifest)
+    run = ReleaseRun(workspace.release)
+    root = workspace.data_root(params.data.path)
+    files = [root / path for path in gated["path"].to_pylist()]
+    progress = Progress("qualify", len(files))
+    served = run.probabilities(files, params.embed.batch_size, params.embed.threads, progress.advance)
+    expected = np.array(gated["probabilities"].to_pylist(), dtype=np.float32).reshape(len(files), -1)
+    return [
+        _golden(run),
+        _parity(served, expected, params.qualify.max_probability_difference),
+        _same_metrics(run, served, gated, manifest),
+        _batches(run, files[:BATCH_PROBE_ITEMS], served, params.qualify.max_probability_difference),
+        _size(workspace.release, params.qualify.max_size_mb),
+    ]
+
+
+def _gated_predictions(workspace: Workspace, manifest: Manifest) -> pa.Table:
+    if not workspace.predictions.is_file() or (
+        file_sha256(workspace.predictions) != manifest.verdict.digests.predictions
+    ):
+        raise StageInputError("reports/predictions.parquet is not what the gate judged; run `graft adapt`")
+    return pq.read_table(workspace.predictions)
+
+
+def _golden(run: ReleaseRun) -> Check:
+    faults = golden_faults(run)
+    return _check("golden files", not faults, "; ".join(faults) or "every golden file gives the recorded answer")
+
+
+def _parity(served: FloatMatrix, expected: FloatMatrix, allowed: float) -> Check:
+    if served.shape != expected.shape or not np.isfinite(served).all():
+        return _check("parity", False, f"{served.shape} finite probabilities expected as {expected.shape}")
+    difference = float(np.abs(served - expected).max(initial=0.0))
+    flips = int((served.argmax(axis=1) != expected.argmax(axis=1)).sum())
+    text = f"{flips} top-1 flips in {len(served)} items, largest difference {difference:.2g} (allowed {allowed:.0e})"
+    return _check("parity", flips == 0 and difference <= allowed, text)
+
+
+def _same_metrics(run: ReleaseRun, served: FloatMatrix, gated: pa.Table, manifest: Manifest) -> Check:
+    index = {label: place for place, label in enumerate(run.labels)}
+    true = np.array([index[label] for label in gated["label"].to_pylist()], dtype=np.int64)
+    confusion = confusion_matrix(true, served.argmax(axis=1), len(run.labels))
+    metrics = manifest.metrics
+    served_values, gated_values = (
+        (accuracy(confusion), macro_f1(confusion)),
+        (metrics.accuracy.value, metrics.macro_f1.value),
+    )
+    same = bool(np.allclose(served_values, gated_values, rtol=0.0, atol=1e-12))
+    text = f"accuracy {served_values[0]:.4f}, macro-F1 {served_values[1]:.4f}; gated {gated_values[0]:.4f}, "
+    return _check("same judgement", same, text + f"{gated_values[1]:.4f}")
+
+
+def _batches(run: ReleaseRun, files: list[Path], served: FloatMatrix, allowed: float) -> Check:
+    expected = served[: len(files)]
+    differences = {
+        size: float(np.abs(run.probabilities(files, batch_size=size, threads=1) - expected).max(initial=0.0))
+        for size in (1, 3, max(1, len(files)))
+    }
+    text = ", ".join(f"batch {size}: {difference:.2g}" for size, difference in differences.items())
+    return _check("batch sizes", max(differences.values()) <= allowed, f"largest difference at {text}")
+
+
+def _size(release: Path, allowed_mb: float) -> Check:
+    size_mb = sum(path.stat().st_size for path in release.rglob("*") if path.is_file()) / 1e6
+    return _check("size", size_mb <= allowed_mb, f"{size_mb:.2f} MB (allowed {allowed_mb:g}, params qualify.max_size_mb)")
+
+
+def _check(check: str, passed: bool, detail: str) -> Check:
+    return Check(check=check, passed=passed, detail=detail)
+
+
+if __name__ == "__main__":
+    run_stage("qualify", qualify)

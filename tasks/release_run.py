@@ -1,0 +1,80 @@
+"""Running a release as a server would: from file bytes through ONNX Runtime, with nothing but its own folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.backbones.session import open_session, run_over_files
+from tasks.digests import bytes_sha256
+from tasks.preprocess import Preprocess
+from tasks.reports.release_parts import GoldenCase, GoldenCases, Labels
+
+FloatMatrix = npt.NDArray[np.float32]
+GOLDEN_TOLERANCE = 1e-4
+
+
+class ReleaseRun:
+    """An opened release."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.preprocess = Preprocess.model_validate(json.loads((folder / "preprocess.json").read_text("utf-8")))
+        self.labels = Labels.read(folder / "labels.json").labels
+        self.session: Any = open_session(folder / "model.onnx")
+
+    def probabilities(
+        self,
+        files: Sequence[Path],
+        batch_size: int = 16,
+        threads: int = 0,
+        on_batch: Callable[[int], None] = lambda count: None,
+    ) -> FloatMatrix:
+        """(len(files), classes) float32, rows in the order of `files`."""
+        rows = np.zeros((len(files), len(self.labels)), dtype=np.float32)
+        batches = run_over_files(
+            self.session, ["probabilities"], files, self.preprocess, batch_size, threads, on_batch
+        )
+        for part, (values,) in batches:
+            rows[part] = values
+        return rows
+
+    def answer(self, image: npt.NDArray[np.uint8]) -> FloatMatrix:
+        """(classes,) probabilities of one prepared (crop, crop, 3) image."""
+        (probabilities,) = self.session.run(["probabilities"], {"image": image[None]})
+        return np.asarray(probabilities[0], dtype=np.float32)
+
+
+def golden_cases(run: ReleaseRun, files: Sequence[Path]) -> GoldenCases:
+    """What this release answers to the golden files now."""
+    cases = []
+    for file in files:
+        image = run.preprocess.prepare(file.read_bytes())
+        cases.append(
+            GoldenCase(
+                file=file.name,
+                preprocessed_sha256=bytes_sha256(image.tobytes()),
+                probabilities=[round(float(value), 7) for value in run.answer(image)],
+            )
+        )
+    return GoldenCases(tolerance=GOLDEN_TOLERANCE, cases=cases)
+
+
+def golden_faults(run: ReleaseRun) -> list[str]:
+    """Golden files that this environment no longer answers as the release says; empty when all hold."""
+    expected = GoldenCases.read(run.folder / "golden" / "golden.json")
+    faults = []
+    for case in expected.cases:
+        image = run.preprocess.prepare((run.folder / "golden" / case.file).read_bytes())
+        if bytes_sha256(image.tobytes()) != case.preprocessed_sha256:
+            faults.append(f"{case.file} is preprocessed to other pixels")
+            continue
+        difference = float(np.abs(run.answer(image) - np.asarray(case.probabilities, dtype=np.float32)).max())
+        if not difference <= expected.tolerance:
+            faults.append(f"{case.file}: probabilities differ by {difference:.2g}, allowed {expected.tolerance:.0e}")
+    return faults

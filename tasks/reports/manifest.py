@@ -1,0 +1,42 @@
+"""What a release is made of; manifest.json inside it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tasks.reports.document import Record, Report
+from tasks.reports.evaluation import Estimate
+from tasks.reports.verdict import Verdict
+
+
+class SourceDigests(Record):
+    """sha256 of everything that determined the release."""
+
+    data: str
+    code: str
+    params: str
+    lock: str
+    backbone_weights: str
+    backbone_graph: str
+    adapted: str
+
+
+class ReleaseMetrics(Record):
+    """What the gate judged."""
+
+    test_items: int
+    accuracy: Estimate
+    macro_f1: Estimate
+
+
+class Manifest(Report):
+    """`files`: relative path to sha256, every file of the release but the manifest itself."""
+
+    produced_by: ClassVar[str] = "export"
+
+    name: str
+    graft_version: str
+    files: dict[str, str]
+    digests: SourceDigests
+    metrics: ReleaseMetrics
+    verdict: Verdict
