@@ -1,0 +1,149 @@
+"""Confidence intervals for what is measured on a finite test set: pure numpy, seeded."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+
+from tasks.metrics import FloatVector, IntMatrix, IntVector, ratio
+
+Interval = tuple[float, float]
+
+MAX_CELLS_AT_ONCE = 4_000_000
+"""Resampled counts held in memory at a time (32 MB)."""
+
+
+def wilson_interval(successes: float, total: int, confidence: float = 0.95) -> Interval:
+    """Wilson score interval of a proportion; never empty, never outside [0, 1], honest at 0 and at `total`.
+
+    Args:
+        successes: 0..total; a fraction is allowed for a rate that is no count.
+        total: number of trials; 0 gives (0, 1), since nothing is known.
+    Returns:
+        (low, high) in [0, 1]; contains successes / total.
+    Raises:
+        ValueError: successes outside 0..total, or confidence outside (0, 1).
+    Source: agrees with scipy.stats.binomtest(...).proportion_ci(method="wilson").
+
+    >>> tuple(round(bound, 4) for bound in wilson_interval(90, 100))
+    (0.8256, 0.9448)
+    """
+    if not 0 <= successes <= total:
+        raise ValueError(f"{successes} successes are not within 0..{total}")
+    if total == 0:
+        return 0.0, 1.0
+    z = normal_quantile(confidence)
+    rate = successes / total
+    centre = (rate + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    return max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half))
+
+
+def paired_gain_interval(
+    right: IntVector, right_of_baseline: IntVector, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Difference of two accuracies on the same items, with its interval.
+
+    Args:
+        right: (items,) 1 where the model is right, else 0.
+        right_of_baseline: (items,) likewise for the baseline, same items in the same order.
+    Returns:
+        (gain, low, high) in [-1, 1]; gain = accuracy - accuracy of the baseline. No items give (0, -1, 1).
+    Raises:
+        ValueError: the vectors differ in length.
+    Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions based on
+        paired data", method 10 (Wilson intervals combined with the items' correlation).
+    """
+    if right.shape != right_of_baseline.shape:
+        raise ValueError(f"{right.shape} and {right_of_baseline.shape} are not the same items")
+    total = len(right)
+    if total == 0:
+        return 0.0, -1.0, 1.0
+    first, second = int(right.sum()), int(right_of_baseline.sum())
+    low_1, high_1 = wilson_interval(first, total, confidence)
+    low_2, high_2 = wilson_interval(second, total, confidence)
+    rate_1, rate_2 = first / total, second / total
+    correlation = _corrected_phi(int((right & right_of_baseline).sum()), first, second, total)
+    below = _combined(rate_1 - low_1, high_2 - rate_2, correlation)
+    above = _combined(high_1 - rate_1, rate_2 - low_2, correlation)
+    return rate_1 - rate_2, rate_1 - rate_2 - below, rate_1 - rate_2 + above
+
+
+def bootstrap_macro_f1(confusion: IntMatrix, samples: int, confidence: float, seed: int) -> Interval:
+    """Percentile interval of macro-F1, resampling the items of each true class with replacement.
+
+    An item counts only by its cell of the confusion matrix, so drawing items is drawing a multinomial over the
+    cells of its row: exact, and the cost does not grow with the number of items.
+
+    Args:
+        confusion: (classes, classes) counts; row = true class, column = predicted class.
+        samples: number of resamples.
+        confidence: level in (0, 1).
+    Returns:
+        (low, high) in [0, 1].
+    Raises:
+        ValueError: the matrix holds no item.
+    """
+    low, high = np.quantile(resampled_macro_f1(confusion, samples, seed), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def resampled_macro_f1(confusion: IntMatrix, samples: int, seed: int) -> FloatVector:
+    """(samples,) macro-F1 of resampled test sets; arguments, errors and method as `bootstrap_macro_f1`."""
+    classes = len(confusion)
+    if confusion.sum() == 0:
+        raise ValueError("a confusion matrix without items cannot be resampled")
+    rows, columns = np.nonzero(confusion)
+    generator = np.random.default_rng(seed)
+    values = np.empty(samples)
+    step = max(1, MAX_CELLS_AT_ONCE // max(len(rows), classes))
+    for start in range(0, samples, step):
+        size = min(step, samples - start)
+        cells = np.concatenate([_resampled_row(confusion[row], size, generator) for row in np.unique(rows)], axis=1)
+        values[start : start + size] = _macro_f1_of(cells, rows, columns, confusion.sum(axis=1))
+    return values
+
+
+def normal_quantile(confidence: float) -> float:
+    """Half-width of the central interval of the standard normal; 1.96 for 0.95.
+
+    Raises:
+        ValueError: confidence is not within (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence} is not within (0, 1)")
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def _resampled_row(row: IntVector, samples: int, generator: np.random.Generator) -> IntMatrix:
+    counts = row[row > 0]
+    return generator.multinomial(counts.sum(), counts / counts.sum(), size=samples)
+
+
+def _macro_f1_of(cells: IntMatrix, rows: IntVector, columns: IntVector, actual: IntVector) -> FloatVector:
+    """Macro-F1 of each row of `cells`, the counts of the non-empty cells (rows, columns)."""
+    classes = len(actual)
+    right = np.zeros((len(cells), classes), dtype=np.int64)
+    diagonal = rows == columns
+    right[:, rows[diagonal]] = cells[:, diagonal]
+    by_column = np.argsort(columns, kind="stable")
+    present, starts = np.unique(columns[by_column], return_index=True)
+    predicted = np.zeros((len(cells), classes), dtype=np.int64)
+    predicted[:, present] = np.add.reduceat(cells[:, by_column], starts, axis=1)
+    return np.asarray(ratio(2 * right, actual + predicted).mean(axis=1))
+
+
+def _corrected_phi(both: int, first: int, second: int, total: int) -> float:
+    """Newcombe's continuity-corrected correlation of two 0/1 vectors."""
+    margins = first * (total - first) * second * (total - second)
+    if margins == 0:
+        return 0.0
+    excess = both * (total - first - second + both) - (first - both) * (second - both)
+    corrected = max(excess - total / 2, 0.0) if excess > 0 else float(excess)
+    return corrected / math.sqrt(margins)
+
+
+def _combined(first: float, second: float, correlation: float) -> float:
+    return math.sqrt(max(0.0, first * first - 2 * correlation * first * second + second * second))

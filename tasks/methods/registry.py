@@ -1,0 +1,46 @@
+"""The methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tasks.errors import DataError, ParamsError, did_you_mean
+from tasks.methods.contract import DataNeed, Method
+from tasks.methods.linear_probe import LinearProbe
+
+
+def register(methods: Iterable[Method[Any]]) -> dict[str, Method[Any]]:
+    """Methods by their name.
+
+    Raises:
+        ValueError: two methods have one name.
+    """
+    known: dict[str, Method[Any]] = {}
+    for method in methods:
+        if method.name in known:
+            raise ValueError(f"two methods are named {method.name!r}: {known[method.name]} and {method}")
+        known[method.name] = method
+    return known
+
+
+METHODS = register([LinearProbe()])
+
+
+def find_method(name: str, regime: frozenset[DataNeed], methods: dict[str, Method[Any]] = METHODS) -> Method[Any]:
+    """The method of that name, if the data have what it needs.
+
+    Args:
+        name: as in params.yaml, adapt.method.name.
+        regime: what the data at hand offer.
+    Raises:
+        ParamsError: no method has that name.
+        DataError: the method needs what the data do not offer.
+    """
+    if name not in methods:
+        raise ParamsError(f"adapt.method.name: unknown method {name!r}{did_you_mean(name, methods)}")
+    missing = methods[name].needs - regime
+    if missing:
+        offered = ", ".join(sorted(regime)) or "nothing"
+        raise DataError(f"method {name!r} needs {', '.join(sorted(missing))}; the data offer {offered}")
+    return methods[name]
