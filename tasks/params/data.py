@@ -10,7 +10,10 @@ from tasks.params.section import PathText, Section
 class ColumnNames(Section):
     """Names of a table's columns; the optional ones are used when the table has them."""
 
-    path: str = Field("path", description="Column with the image path, relative to the table's folder.")
+    path: str = Field(
+        "path",
+        description="Column with the image path, relative to the table's folder, or to data.path (data.table).",
+    )
     label: str = Field("label", description="Column with the class name.")
     group: str = Field("group", description="Optional column: items of one group stay on one side of the split.")
     split: str = Field("split", description="Optional column: train, validation (val) or test; an official split.")

@@ -1,0 +1,59 @@
+"""What a rule of our own suite is: an expectation, and the query that names every item that fails it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+from great_expectations.expectations.expectation import Expectation
+
+from tasks.expectations.great import Outcome
+from tasks.reports import FailingItem, RuleResult
+
+Query = Callable[[pd.DataFrame], list[FailingItem]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expectation on the item frame.
+
+    `query` names what fails it; `says` and `limit` complete the report's sentence "3 of 200 items SAYS; LIMIT".
+    A rule with a tolerated share passes up to it and still names what fails.
+    """
+
+    name: str
+    severity: Literal["critical", "warning"]
+    expectation: Expectation
+    query: Query
+    says: str
+    limit: str
+
+    def result(self, frame: pd.DataFrame, outcome: Outcome) -> RuleResult:
+        """The rule's line in the report: Great Expectations' judgement, value, limit and every failing item."""
+        if outcome.error:
+            raise RuntimeError(f"rule {self.name} could not be evaluated: {outcome.error}")
+        failing = self.query(frame)
+        share = len(failing) / len(frame)
+        detail = f"{len(failing)} of {len(frame)} items ({share:.1%}) {self.says}; {self.limit}"
+        return RuleResult(
+            rule=self.name, severity=self.severity, passed=outcome.success, detail=detail, failing=failing
+        )
+
+
+def rows(fails: Callable[[pd.DataFrame], pd.Series], reason: Callable[[Any], str]) -> Query:
+    """A query from a mask over the frame and a sentence about one failing row."""
+    return lambda frame: [
+        FailingItem(path=row.path, reason=reason(row)) for row in frame[fails(frame)].itertuples(index=False)
+    ]
+
+
+def mostly(tolerated_share: float) -> float:
+    """The share that must pass; rounded, since 1 - 0.7 is not 0.3 in binary."""
+    return round(1.0 - tolerated_share, 9)
+
+
+def at_most(tolerated_share: float, key: str) -> str:
+    """The limit's wording for a tolerated share."""
+    return f"at most {tolerated_share:.1%} may be (params.yaml: validate.{key})"

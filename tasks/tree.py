@@ -1,0 +1,150 @@
+"""The raw folder as lstat sees it, and what in it neither DVC nor an image reader should meet.
+
+DVC walks the data before the validate stage does: it hangs on a FIFO, fails on a dangling link or on a name that is not
+UTF-8, and does not see changes behind a linked folder. So whoever calls DVC calls `check_tree` first.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import DataError
+
+NAMED_FAULTS = 20
+"""Most faults that an error spells out; the rest are counted."""
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO; remove it",
+    stat.S_IFSOCK: "a socket; remove it",
+    stat.S_IFBLK: "a block device; remove it",
+    stat.S_IFCHR: "a character device; remove it",
+}
+
+
+@dataclass(frozen=True)
+class TreeFile:
+    """One regular file; `path` is relative to the root, with forward slashes."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class TreeFault:
+    """One entry that must not lie in a data folder; `reason` ends with the mend."""
+
+    path: str
+    reason: str
+
+
+def walk(root: Path) -> list[TreeFile]:
+    """Every regular file below `root`, sorted by path; nothing is opened and no link followed.
+
+    Raises:
+        DataError: `root` is no folder, or holds links, FIFOs, sockets, devices, unreadable entries or names that are
+            not UTF-8; one error names them all (the first 20 in full).
+    """
+    if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises where a parent is closed
+        fault = "is not a folder" if os.path.lexists(root) else "does not exist"
+        raise DataError(f"{root} {fault}; set data.path (or --data) to the folder that holds your images")
+    files: list[TreeFile] = []
+    faults: list[TreeFault] = []
+    for entry in _entries(root):
+        if isinstance(entry, TreeFault):
+            faults.append(entry)
+        else:
+            files.append(entry)
+    if faults:
+        raise DataError(describe_faults(root, faults))
+    return sorted(files, key=lambda file: file.path)
+
+
+def check_tree(root: Path) -> None:
+    """Raise as `walk` does; a `root` that is a single regular file is checked alone."""
+    if os.path.lexists(root) and not os.path.isdir(root):  # noqa: PTH112 - as in walk
+        fault = file_fault(root, str(root))
+        if fault:
+            raise DataError(f"{fault.path} is {fault.reason}")
+        return
+    walk(root)
+
+
+def file_fault(path: Path, name: str) -> TreeFault | None:
+    """What keeps `path` from being read as a regular file, or None; `name` stands for it in the text."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError as err:
+        return TreeFault(_printable(name), f"out of reach ({err.strerror}); mend the path or its permissions")
+    return _fault(_printable(name), path, mode)
+
+
+def describe_faults(root: Path, faults: list[TreeFault]) -> str:
+    """One line that counts the faults, then a line for each of the first 20."""
+    ordered = sorted(faults, key=lambda fault: fault.path)
+    lines = [f"{fault.path}: {fault.reason}" for fault in ordered[:NAMED_FAULTS]]
+    if len(ordered) > NAMED_FAULTS:
+        lines.append(f"and {len(ordered) - NAMED_FAULTS} more")
+    entries = "1 entry" if len(ordered) == 1 else f"{len(ordered)} entries"
+    return f"{root} holds {entries} that cannot be used as data:\n  " + "\n  ".join(lines)
+
+
+def _entries(root: Path) -> Iterator[TreeFile | TreeFault]:
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(root / folder) as found:
+                entries = list(found)
+        except OSError as err:
+            yield TreeFault(
+                _printable(folder or "."), f"a folder that cannot be listed ({err.strerror}); chmod u+rx it"
+            )
+            continue
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            info = entry.stat(follow_symlinks=False)
+            fault = _fault(path, root / path, info.st_mode)
+            if fault:
+                yield fault
+            elif stat.S_ISDIR(info.st_mode):
+                pending.append(path)
+            else:
+                yield TreeFile(path, info.st_size)
+
+
+def _fault(path: str, place: Path, mode: int) -> TreeFault | None:
+    if not _is_utf8(place.name):
+        return TreeFault(_printable(path), "its name is not UTF-8; rename it (convmv -f latin1 -t utf8 helps)")
+    if stat.S_ISLNK(mode):
+        kind = _link_kind(place)
+        return TreeFault(_printable(path), f"{kind}; put the real files there (cp -rL follows links)")
+    if stat.S_IFMT(mode) in _KINDS:
+        return TreeFault(_printable(path), _KINDS[stat.S_IFMT(mode)])
+    if stat.S_ISDIR(mode):
+        usable = os.access(place, os.R_OK | os.X_OK)
+        return None if usable else TreeFault(_printable(path), "a folder without read permission; chmod u+rx it")
+    usable = os.access(place, os.R_OK)
+    return None if usable else TreeFault(_printable(path), "a file without read permission; chmod u+r it")
+
+
+def _link_kind(place: Path) -> str:
+    if os.path.isdir(place):  # noqa: PTH112 - as in walk
+        return "a link to a folder"
+    return "a link to a file" if os.path.exists(place) else "a dangling link"  # noqa: PTH110
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(path: str) -> str:
+    """File systems allow any byte; an error text must still be printable."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
