@@ -12,7 +12,7 @@ from typing import Literal
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
-from flows.dvc_commands import dvc_setting
+from flows.dvc_commands import run_dvc
 from tasks.errors import GraftError
 from tasks.params import load_params
 from tasks.reports.document import Record
@@ -115,8 +115,15 @@ def _disk(workspace: Workspace) -> Finding:
     return Finding(check="disk", state="ok", detail=detail)
 
 
+def _dvc_setting(workspace: Workspace, name: str) -> str | None:
+    try:
+        return run_dvc(workspace, "config", name).strip() or None
+    except GraftError:
+        return None
+
+
 def _cache_type(workspace: Workspace) -> Finding:
-    found = dvc_setting(workspace, "cache.type") or "reflink,copy"
+    found = _dvc_setting(workspace, "cache.type") or "reflink,copy"
     if set(found.split(",")) - SAFE_CACHE_TYPES:
         detail = f"DVC cache.type is {found}: a write to a linked file changes the cache itself, silently"
         return Finding(check="cache", state="wrong", detail=detail, mend="dvc config --local cache.type reflink,copy")
@@ -124,7 +131,7 @@ def _cache_type(workspace: Workspace) -> Finding:
 
 
 def _remote(workspace: Workspace) -> Finding:
-    name = dvc_setting(workspace, "core.remote")
+    name = _dvc_setting(workspace, "core.remote")
     if not name:
         mend = "dvc remote add -d NAME URL"
         return Finding(check="remote", state="note", detail="no DVC remote; data and models live here only", mend=mend)
