@@ -4,7 +4,7 @@ from tasks.reports.adaptation import AdaptationReport, StrengthScore
 from tasks.reports.document import SCHEMA_VERSION, Record, Report, replacing, write_bytes
 from tasks.reports.evaluation import BaselineScore, ClassScore, Estimate, EvaluatedDigests, EvaluationReport
 from tasks.reports.outcome import Outcome
-from tasks.reports.split import Leak, LeftOut, NearDuplicatePair, Side, SplitReport
+from tasks.reports.split import Leak, LeftOut, NearDuplicatePair, Side, SplitReport, TightenedChain
 from tasks.reports.validation import FailingItem, RuleResult, ValidationReport
 from tasks.reports.verdict import JudgedDigests, RuleVerdict, Verdict
 
@@ -29,6 +29,7 @@ __all__ = [
     "Side",
     "SplitReport",
     "StrengthScore",
+    "TightenedChain",
     "ValidationReport",
     "Verdict",
     "replacing",

@@ -18,8 +18,21 @@ class NearDuplicatePair(Record):
     cosine: float
 
 
+class TightenedChain(Record):
+    """A chain of near-duplicates that was over its cap (items), and the thresholds that hold it under."""
+
+    first: str
+    items: int
+    cap: int
+    max_hamming: int
+    min_cosine: float
+
+
 class Leak(Record):
-    """Two items that are one picture and stand on different sides for reasons that split may not overrule."""
+    """Two items of one group that stand on different sides for reasons that split may not overrule.
+
+    `reason` is official_split (the data say so) or earlier_split (a release was judged so).
+    """
 
     first: str
     first_side: Side
@@ -36,6 +49,8 @@ class LeftOut(Record):
 
 
 class SplitReport(Report):
+    """`near_duplicates` lists the closest pairs that chain everything: n - 1 for a group of n images."""
+
     produced_by: ClassVar[str] = "split"
 
     official: bool
@@ -43,8 +58,7 @@ class SplitReport(Report):
     remembered: int
     near_duplicates: list[NearDuplicatePair]
     grouped_items: int
-    max_hamming_used: dict[str, int]
-    tightened: list[str]
+    tightened: list[TightenedChain]
     leaks: list[Leak]
     left_out: list[LeftOut]
     out_of_fold: bool

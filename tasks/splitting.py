@@ -1,0 +1,296 @@
+"""Which side of the split every item belongs to: a pure function of items, links, memory and params."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.components import IntArray, connected_components
+from tasks.errors import DataError
+from tasks.params import SplitParams
+from tasks.quotas import choose_groups, cover_classes
+from tasks.reports import Leak, Side
+from tasks.tables import SPLIT_MEMORY
+
+MIN_VALIDATION_ITEMS = 5
+"""Fewest validation items of a class; below it nothing is carved and methods use out-of-fold predictions."""
+
+BRIDGES_SPLIT = "bridges_split"
+OFFICIAL_SPLIT = "official_split"
+EARLIER_SPLIT = "earlier_split"
+
+_STRICTEST: tuple[Side, ...] = ("train", "validation", "test")
+_NEEDED: tuple[Side, ...] = ("train", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a side is decided from. `official` is train, validation, test or None."""
+
+    path: str
+    sha256: str
+    label: str
+    group: str | None = None
+    official: str | None = None
+
+
+@dataclass(frozen=True)
+class Division:
+    """A side for every item, in the order of the items."""
+
+    sides: list[Side]
+    groups: list[str]
+    leaks: list[Leak]
+    official: bool
+    remembered: int
+    notes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Items that must stand together and that no side holds yet."""
+
+    members: list[int]
+    counts: Counter[str]
+
+
+def divide(items: Sequence[Item], links: IntArray, remembered: Mapping[str, Side], params: SplitParams) -> Division:
+    """Put every item on a side.
+
+    Items of one explicit group, of identical content, or chained by `links` are one group and stand together. An
+    official split is honoured. Otherwise an item that is remembered keeps its side, a new group that touches
+    remembered items joins them, one that touches several sides is left out, and all other groups are dealt by a
+    hash of the seed so that every class meets its shares. Validation is carved from train in the same way. The
+    result does not depend on the order of the items.
+
+    Args:
+        items: the accepted items.
+        links: (links, 2) numbers of items that are near-duplicates.
+        remembered: sha256 to the side that a release was judged with.
+        params: shares and seed.
+    Raises:
+        DataError: fewer than two classes, an incomplete official split, or a class without train or test items.
+    """
+    labels = sorted({item.label for item in items})
+    if len(labels) < 2:
+        raise DataError(f"{len(labels)} class in {len(items)} items ({', '.join(labels)}); at least 2 are needed")
+    groups = _group_roots(items, links)
+    official, notes = _official_sides(items)
+    carved = official is None or "validation" not in official
+    sides = _settled_sides(items, groups, official, remembered)
+    leaks = _leaks(items, links, sides, official)
+    dealt = _join_neighbours(sides, groups)
+    keys = _group_keys(items, groups)
+    new = _new_groups(items, groups, keys, dealt, params.seed)
+    if official is None:
+        new = _deal_side("test", new, items, dealt, params.test_share)
+    if carved:
+        notes += _carve_validation(new, items, dealt, labels, params.validation_share)
+    final: list[Side] = [side or "train" for side in dealt]
+    _require_both_sides(items, final, labels, official is not None)
+    known = sum(item.sha256 in remembered for item in items)
+    return Division(final, [keys[root] for root in groups], leaks, official is not None, known, notes)
+
+
+def needs_out_of_fold(items: Sequence[Item], sides: Sequence[Side]) -> bool:
+    """Whether some class has fewer than 5 validation items, so that nothing may be fitted on them."""
+    held = Counter(item.label for item, side in zip(items, sides, strict=True) if side == "validation")
+    return any(held[label] < MIN_VALIDATION_ITEMS for label in {item.label for item in items})
+
+
+def split_memory(splits: pa.Table, earlier: pa.Table | None = None) -> pa.Table:
+    """What a later split must remember of a release that was judged with `splits`.
+
+    Args:
+        splits: the release's splits.parquet; items that were left out are not remembered.
+        earlier: the memory so far. What `splits` says wins; content that is no longer there is kept, so that it
+            returns to its side.
+    Returns:
+        A SPLIT_MEMORY table, one row per content; content that an official split lists on several sides counts as test.
+    """
+    known: dict[str, tuple[str, Side]] = {}
+    for sha256, label, side in sorted(_rows(splits), key=lambda row: _STRICTEST.index(row[2])):
+        known[sha256] = label, side
+    for sha256, label, side in _rows(earlier) if earlier is not None else ():
+        known.setdefault(sha256, (label, side))
+    rows = [{"sha256": sha256, "label": label, "side": side} for sha256, (label, side) in sorted(known.items())]
+    return pa.Table.from_pylist(rows, schema=SPLIT_MEMORY)
+
+
+def remembered_sides(memory: pa.Table) -> dict[str, Side]:
+    """sha256 to side of a SPLIT_MEMORY table."""
+    return dict(zip(memory["sha256"].to_pylist(), memory["side"].to_pylist(), strict=True))
+
+
+def _rows(table: pa.Table) -> Iterable[tuple[str, str, Side]]:
+    columns = (table[name].to_pylist() for name in ("sha256", "label", "side"))
+    return (row for row in zip(*columns, strict=True) if row[2] != "left_out")
+
+
+def _group_roots(items: Sequence[Item], links: IntArray) -> list[int]:
+    """The group of each item, named by its first member."""
+    first: dict[tuple[str, str], int] = {}
+    shared = []
+    for number, item in enumerate(items):
+        shared.append((number, first.setdefault(("sha256", item.sha256), number)))
+        if item.group is not None:
+            shared.append((number, first.setdefault(("group", item.group), number)))
+    united = np.concatenate([np.asarray(shared, dtype=np.int64).reshape(-1, 2), links.reshape(-1, 2)])
+    return cast(list[int], connected_components(len(items), united).tolist())
+
+
+def _group_keys(items: Sequence[Item], groups: Sequence[int]) -> dict[int, str]:
+    keys: dict[int, str] = {}
+    for item, root in zip(items, groups, strict=True):
+        keys[root] = min(keys.get(root, item.sha256), item.sha256)
+    return keys
+
+
+def _official_sides(items: Sequence[Item]) -> tuple[list[Side] | None, list[str]]:
+    """The sides that the data themselves name, with val as test where there is no test."""
+    named = Counter(item.official for item in items)
+    held_out = {"validation", "test"} & named.keys()
+    if not held_out:
+        return None, ["the split column names only train; the test set is carved from it"] if named["train"] else []
+    if unknown := sorted({str(name) for name in named} - {*_STRICTEST, "None"}):
+        raise DataError(f"unknown split {unknown[0]!r} ({named[unknown[0]]} items); known: {', '.join(_STRICTEST)}")
+    if named[None]:
+        first = min(item.path for item in items if item.official is None)
+        raise DataError(
+            f"{named[None]} of {len(items)} items have no split, the first is {first}; "
+            "name train, validation or test for each of them, or for none"
+        )
+    official = cast(list[Side], [item.official for item in items])
+    if "test" in held_out:
+        return official, []
+    return ["test" if side == "validation" else side for side in official], ["the official val is the test set"]
+
+
+def _settled_sides(
+    items: Sequence[Item], groups: Sequence[int], official: list[Side] | None, remembered: Mapping[str, Side]
+) -> list[Side | None]:
+    """The sides that may not change; None for new items."""
+    if official is None:
+        return [remembered.get(item.sha256) for item in items]
+    if "validation" in official:
+        return list(official)
+    tested = {root for root, side in zip(groups, official, strict=True) if side == "test"}
+    settled: list[Side | None] = []
+    for item, root, side in zip(items, groups, official, strict=True):
+        earlier = remembered.get(item.sha256)
+        if side == "test":
+            settled.append("test")
+        elif earlier in ("train", "validation"):
+            settled.append(earlier)
+        else:
+            settled.append("train" if root in tested else None)
+    return settled
+
+
+def _join_neighbours(sides: Sequence[Side | None], groups: Sequence[int]) -> list[Side | None]:
+    """New items take the side of the settled items of their group, or none where those disagree."""
+    around: dict[int, set[Side]] = defaultdict(set)
+    for side, root in zip(sides, groups, strict=True):
+        if side is not None:
+            around[root].add(side)
+    joined: list[Side | None] = []
+    for side, root in zip(sides, groups, strict=True):
+        neighbours = around.get(root, set())
+        joined.append(side or (None if not neighbours else min(neighbours) if len(neighbours) == 1 else "left_out"))
+    return joined
+
+
+def _new_groups(
+    items: Sequence[Item], groups: Sequence[int], keys: Mapping[int, str], sides: Sequence[Side | None], seed: int
+) -> list[_Group]:
+    """Groups without a side, in the order in which they are dealt."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for number, (root, side) in enumerate(zip(groups, sides, strict=True)):
+        if side is None:
+            members[root].append(number)
+    dealt = sorted(members, key=lambda root: hashlib.sha256(f"{seed}:{keys[root]}".encode()).digest())
+    return [_Group(members[root], Counter(items[number].label for number in members[root])) for root in dealt]
+
+
+def _deal_side(
+    side: Side, new: Sequence[_Group], items: Sequence[Item], sides: list[Side | None], share: float
+) -> list[_Group]:
+    """Give groups to `side` until every class has its share there; returns the groups that are left."""
+    outside: set[Side | None] = {"left_out"} if side == "test" else {"left_out", "test"}
+    total = Counter(item.label for item, at in zip(items, sides, strict=True) if at not in outside)
+    held = Counter(item.label for item, at in zip(items, sides, strict=True) if at == side)
+    counts = [group.counts for group in new]
+    chosen = choose_groups(counts, total, held, share)
+    if side == "test" and share > 0:
+        chosen = cover_classes(counts, chosen, total, held)
+    for place in chosen:
+        for number in new[place].members:
+            sides[number] = side
+    return [group for place, group in enumerate(new) if place not in chosen]
+
+
+def _carve_validation(
+    new: list[_Group], items: Sequence[Item], sides: list[Side | None], labels: Sequence[str], share: float
+) -> list[str]:
+    """Deal validation, unless some class would get too few; returns notes."""
+    carved = list(sides)
+    _deal_side("validation", new, items, carved, share)
+    held = Counter(item.label for item, side in zip(items, carved, strict=True) if side == "validation")
+    fewest = min(labels, key=lambda label: (held[label], label))
+    if held[fewest] < MIN_VALIDATION_ITEMS:
+        note = (
+            f"nothing is carved for validation: {share:g} of train would be {held[fewest]} items of class {fewest!r}, "
+            f"{MIN_VALIDATION_ITEMS} are needed; what needs validation uses out-of-fold predictions"
+        )
+        return [note] if share > 0 else []
+    sides[:] = carved
+    return []
+
+
+def _leaks(
+    items: Sequence[Item], links: IntArray, sides: Sequence[Side | None], official: list[Side] | None
+) -> list[Leak]:
+    """One entry for each settled item that is linked to a settled item of another side."""
+    settled = sorted((number for number, side in enumerate(sides) if side), key=lambda number: items[number].path)
+    places = np.full(len(items), -1, dtype=np.int64)
+    places[settled] = np.arange(len(settled))
+    inner = places[links.reshape(-1, 2)]
+    roots = _group_roots([items[number] for number in settled], inner[(inner >= 0).all(axis=1)])
+    leaks = []
+    for second, root in zip(settled, roots, strict=True):
+        first = settled[root]
+        first_side, second_side = sides[first], sides[second]
+        if first_side and second_side and first_side != second_side:
+            named = official is not None and official[first] != official[second]
+            leaks.append(
+                Leak(
+                    first=items[first].path,
+                    first_side=first_side,
+                    second=items[second].path,
+                    second_side=second_side,
+                    reason=OFFICIAL_SPLIT if named else EARLIER_SPLIT,
+                )
+            )
+    return leaks
+
+
+def _require_both_sides(items: Sequence[Item], sides: Sequence[Side], labels: Sequence[str], official: bool) -> None:
+    counts = Counter((at, item.label) for item, at in zip(items, sides, strict=True))
+    for side in _NEEDED:
+        lacking = [label for label in labels if not counts[side, label]]
+        if not lacking:
+            continue
+        numbers = ", ".join(f"{other} {counts[other, lacking[0]]}" for other in _STRICTEST)
+        mend = (
+            f"add {side} items of it to the official split"
+            if official
+            else "add items that are no copies of each other and of other groups, or change split.test_share"
+        )
+        others = f" (and {len(lacking) - 1} more classes)" if len(lacking) > 1 else ""
+        raise DataError(f"class {lacking[0]!r} has no {side} items ({numbers}){others}; {mend}")
