@@ -20,7 +20,7 @@ from tasks.workspace import Workspace
 
 State = Literal["done", "unchanged", "refused", "failed"]
 
-_KILLED = re.compile(r"failed to run: .*, exited with -(\d+)")
+_EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,13 @@ def _failure(stage: str, ending: Ending) -> StageResult:
 
 def _signal_number(ending: Ending) -> int | None:
     """The signal that ended the supervisor, DVC or the stage's own process."""
-    if ending.exit_code < 0:
-        return -ending.exit_code
-    if 128 < ending.exit_code < 128 + signal.NSIG:
-        return ending.exit_code - 128
-    matches = [match for line in ending.tail if (match := _KILLED.search(line))]
-    return int(matches[-1][1]) if matches else None
+    codes = [int(match[1]) for line in ending.tail if (match := _EXITED.search(line))]
+    for code in (ending.exit_code, *codes):
+        # Negative as Python tells it, 128 + n as a shell does; 255 is DVC's word for every error.
+        number = -code if code < 0 else code - 128
+        if 0 < number < signal.NSIG:
+            return number
+    return None
 
 
 def _signal_name(number: int) -> str:
