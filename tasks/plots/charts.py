@@ -154,7 +154,7 @@ def _curve(name: str, points: Sequence[tuple[float, float]], chosen: float) -> C
     nearest = min(points, key=lambda point: abs(point[0] - chosen))
     drawn = tuple(
         CurvePoint(
-            x=round(2 + 96 * (place - left) / width, 2) if width else 50.0,
+            x=round(14 + 84 * (place - left) / width, 2) if width else 56.0,
             y=round(CURVE_HEIGHT * (1 - (score - bottom) / height), 1) if height else CURVE_HEIGHT / 2,
             strength=strength_text(strength),
             score=ratio_text(score),

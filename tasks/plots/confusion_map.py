@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,9 +91,9 @@ def _cell(report: EvaluationReport, row: int, column: int, place: tuple[int, int
 
 
 def _shade(row: Sequence[int], column: int, hit: bool) -> str:
-    """The square root lifts rare errors, which a linear shade would hide."""
+    """Errors by the square root and rounded up: a linear shade would hide the rare ones."""
     if not row[column]:
         return ""
     share = row[column] / sum(row)
-    level = max(1, round(LEVELS * (share if hit else share**0.5)))
+    level = max(1, round(LEVELS * share)) if hit else math.ceil(LEVELS * math.sqrt(share))
     return f"{'hit' if hit else 'miss'}{level}"

@@ -57,8 +57,8 @@ def headline(verdict: Verdict) -> str:
     broken = sum(not rule.passed for rule in verdict.rules)
     rules = f"{len(verdict.rules)} rules" if len(verdict.rules) != 1 else "1 rule"
     if verdict.passed:
-        return f"The gate's {rules} held." if len(verdict.rules) == 1 else f"All {rules} of the gate hold."
-    return f"{broken} of {rules} of the gate broken; this model may not be exported."
+        return "The gate's only rule holds." if len(verdict.rules) == 1 else f"All {rules} of the gate hold."
+    return f"{broken} of the gate's {rules} {'is' if broken == 1 else 'are'} broken; this model may not be exported."
 
 
 def classes_by_recall(report: EvaluationReport) -> list[ClassScore]:
@@ -111,23 +111,37 @@ def listings(validation: ValidationReport, split: SplitReport) -> list[Listing]:
         (f"{leak.first} ({leak.first_side})", f"{leak.second} ({leak.second_side}): {leak.reason}")
         for leak in split.leaks
     ]
+    chains = [
+        (
+            chain.first,
+            f"and {chain.items - 1} more, over the cap of {chain.cap}; "
+            f"tightened to {chain.max_hamming} bits and cosine {chain.min_cosine:.3f}",
+        )
+        for chain in split.tightened
+    ]
+    left_out = [(item.path, item.reason) for item in split.left_out]
     quarantined = [(item.path, item.reason) for item in validation.quarantined]
     return [
         Listing("Leaks between sides", leaks, "reports/split.json"),
         Listing("Quarantined", quarantined, "reports/validation.json"),
-        Listing("Left out of the split", [(item.path, item.reason) for item in split.left_out], "reports/split.json"),
+        Listing("Left out of the split", left_out, "reports/split.json"),
         Listing("Near-duplicates", pairs, "reports/split.json"),
+        Listing("Chains of near-duplicates that were cut", chains, "reports/split.json"),
         Listing("Ignored files", [(name, "") for name in validation.ignored_files], "reports/validation.json"),
     ]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One parameter; `changed` from its default."""
+    """One parameter beside its default."""
 
     key: str
     value: str
-    changed: bool
+    default: str
+
+    @property
+    def changed(self) -> bool:
+        return self.value != self.default
 
 
 def settings(params: Params) -> list[Setting]:
@@ -135,7 +149,7 @@ def settings(params: Params) -> list[Setting]:
     defaults = dict(_leaves(Params().model_dump(mode="json", by_alias=True)))
     chosen = params.model_dump(mode="json", by_alias=True)
     return [
-        Setting(".".join(key), _value_text(value), value != defaults.get(key))
+        Setting(".".join(key), _value_text(value), _value_text(defaults.get(key)))
         for section in SHOWN_SECTIONS
         for key, value in _leaves({section: chosen[section]})
     ]

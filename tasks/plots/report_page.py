@@ -98,6 +98,8 @@ def _environment() -> Environment:
         "score": lambda score: f"{number_text.ratio_text(score.value)}, {number_text.interval_text(score)}",
         "gain": lambda gain: f"{number_text.signed_text(gain.value)}, {number_text.signed_interval_text(gain)}",
         "baseline": baseline_name,
+        "breakable": _breakable,
+        "plain": lambda name: name.replace("_", " "),
         "side": lambda side: side.replace("_", " ").capitalize(),
     }
     return environment
@@ -162,6 +164,13 @@ def best_baseline(baselines: list[BaselineScore]) -> BaselineScore | None:
 def baseline_name(name: str) -> str:
     """A baseline as the page calls it."""
     return BASELINES.get(name, name.replace("_", " "))
+
+
+def _breakable(name: str) -> Any:
+    """A key that may wrap after its dots and underscores, which a phone needs."""
+    from markupsafe import Markup, escape
+
+    return Markup(str(escape(name)).replace("_", "_<wbr>").replace(".", ".<wbr>"))
 
 
 def _recall_interval(score: ClassScore) -> str:

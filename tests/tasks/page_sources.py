@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tasks.params import Params
+from tasks.params import GateParams, Minimum, Params
 from tasks.reports import (
     AdaptationReport,
     BaselineScore,
@@ -30,6 +30,7 @@ from tasks.reports import (
     ValidationReport,
     Verdict,
 )
+from tasks.reports.split import TightenedChain
 from tasks.tables import PREDICTIONS, write_table
 from tasks.workspace import Workspace
 
@@ -186,7 +187,7 @@ def split(report: EvaluationReport) -> SplitReport:
         first_side="train",
         second=f"{second}/b.png",
         second_side="test",
-        reason="official split",
+        reason="official_split",
     )
     return SplitReport(
         official=False,
@@ -194,8 +195,7 @@ def split(report: EvaluationReport) -> SplitReport:
         remembered=0,
         near_duplicates=[NearDuplicatePair(first=f"{first}/a.png", second=f"{first}/c.png", hamming=3, cosine=0.981)],
         grouped_items=2,
-        max_hamming_used=dict.fromkeys(report.labels, 10),
-        tightened=[],
+        tightened=[TightenedChain(first=f"{first}/a.png", items=60, cap=5, max_hamming=6, min_cosine=0.97)],
         leaks=[leak],
         left_out=[],
         out_of_fold=True,
@@ -265,5 +265,5 @@ def run(
         split=split(report),
         adaptation=adaptation(report),
         predictions=predictions(labels, per_class, skill),
-        params=params or Params(),
+        params=params or Params(gate=GateParams(accuracy=Minimum(minimum=least_accuracy))),
     )

@@ -1,0 +1,86 @@
+"""Scores, confusion and verdict as markdown, for whoever shows a run's artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks.plots.confusion_map import classes_with_most_errors
+from tasks.plots.number_text import count_text, interval_text, ratio_text, signed_interval_text, signed_text
+from tasks.plots.page_rows import headline, rule_row
+from tasks.reports import EvaluationReport, Verdict
+
+MOST_CLASSES = 20
+MOST_REASONS = 50
+
+
+def metrics_table(report: EvaluationReport) -> list[dict[str, str]]:
+    """One row for the model and one for each baseline: score, interval and the paired gain in accuracy."""
+    model = {
+        "model": "this model",
+        "accuracy": ratio_text(report.accuracy.value),
+        "accuracy interval": interval_text(report.accuracy),
+        "macro-F1": ratio_text(report.macro_f1.value),
+        "macro-F1 interval": interval_text(report.macro_f1),
+        "gain of this model": "",
+    }
+    baselines = [
+        {
+            "model": baseline.name.replace("_", " "),
+            "accuracy": ratio_text(baseline.accuracy.value),
+            "accuracy interval": interval_text(baseline.accuracy),
+            "macro-F1": ratio_text(baseline.macro_f1.value),
+            "macro-F1 interval": interval_text(baseline.macro_f1),
+            "gain of this model": f"{signed_text(baseline.gain.value)} ({signed_interval_text(baseline.gain)})",
+        }
+        for baseline in report.baselines
+    ]
+    return [model, *baselines]
+
+
+def confusion_markdown(report: EvaluationReport) -> str:
+    """The confusion matrix, rows true and columns predicted; above 20 classes the 20 with the most errors."""
+    shown = classes_with_most_errors(report, MOST_CLASSES)
+    labels = [report.labels[index] for index in shown]
+    rows = [[report.labels[row], *(count_text(report.confusion[row][column]) for column in shown)] for row in shown]
+    table = markdown_table(["true \\ predicted", *labels], rows)
+    if len(shown) == len(report.labels):
+        return table
+    note = f"The {len(shown)} of {len(report.labels)} classes with the most errors; all in reports/confusion.csv."
+    return f"{table}\n\n{note}"
+
+
+def verdict_markdown(verdict: Verdict) -> str:
+    """The verdict: one sentence, the reasons of a refusal, every rule with value, limit and margin."""
+    title = "## Passed the gate" if verdict.passed else "## Refused by the gate"
+    reasons = "\n".join(f"- {escaped(reason)}" for reason in verdict.reasons[:MOST_REASONS])
+    rows = [
+        [row.name, row.value, row.limit, row.margin, row.judged_on, "holds" if row.passed else "broken"]
+        for row in map(rule_row, verdict.rules)
+    ]
+    table = markdown_table(["rule", "value", "limit", "margin", "judged on", "result"], rows) if rows else ""
+    return "\n\n".join(part for part in (title, headline(verdict), reasons, table) if part)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A pipe table; cells are escaped, so a label may hold anything.
+
+    >>> print(markdown_table(["a|b"], [["1"]]))
+    | a\\|b |
+    | --- |
+    | 1 |
+    """
+    lines = [[escaped(cell) for cell in line] for line in (header, *rows)]
+    lines.insert(1, ["---"] * len(header))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escaped(text: str) -> str:
+    """Text that markdown shows as it stands: no cell ends early, no tag, link or emphasis starts.
+
+    >>> escaped("<b> a_b | c")
+    '&lt;b&gt; a\\\\_b \\\\| c'
+    """
+    for mark in "\\`*_[]|":
+        text = text.replace(mark, f"\\{mark}")
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return " ".join(plain.split())

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import page_sources
+import pytest
+from page_sources import Run
+
+from tasks.errors import StageInputError
+from tasks.params import Params, parse_params
+from tasks.plots.charts import nice_axis, score_forest, strength_curves
+from tasks.plots.confusion_map import confused_pairs, confusion_map
+from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
+from tasks.plots.mistakes import read_mistakes
+from tasks.plots.number_text import EN_DASH, MINUS, telling_digits
+from tasks.plots.page_rows import rule_row
+from tasks.plots.report_page import write_report_page
+from tasks.reports import StrengthScore
+from tasks.tables import write_table
+
+HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}", "כלב גדול", "a" * 300]
+VOID = {"meta", "link", "br", "img", "wbr"}
+
+
+class PageReader(HTMLParser):
+    """The tags and the text of a page; fails where a tag is closed that is not open."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open_tags: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+        assert not self.open_tags
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open_tags.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open_tags.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open_tags:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def page_of(run: Run, folder: Path) -> str:
+    workspace = run.write(folder)
+    write_report_page(workspace, run.params)
+    return workspace.page.read_text(encoding="utf-8")
+
+
+def test_the_verdict_and_its_rules_come_before_everything_else(tmp_path: Path) -> None:
+    run = page_sources.run()
+    text = PageReader(page_of(run, tmp_path)).text
+    assert "Passed the gate All 7 rules of the gate hold." in text
+    assert text.index("Passed the gate") < text.index("gain_ over_ raw_ pixels") < text.index("Bars are 95% intervals")
+    assert f"accuracy {run.evaluation.accuracy.value:.3f} 0.800 +" in text
+
+
+def test_a_refusal_says_what_broke_and_why(tmp_path: Path) -> None:
+    run = page_sources.run(["cat", "dog", "bird"], skill=2.0, least_accuracy=0.99)
+    page = PageReader(page_of(run, tmp_path))
+    assert not run.verdict.passed
+    assert "Refused by the gate" in page.text
+    assert "Passed the gate" not in page.text
+    assert all(reason in page.text for reason in run.verdict.reasons)
+    broken = [attributes for tag, attributes in page.tags if tag == "tr" and attributes.get("class") == "broken"]
+    assert len(broken) == sum(not rule.passed for rule in run.verdict.rules) > 0
+
+
+def test_scores_intervals_baselines_and_gains_stand_on_the_page(tmp_path: Path) -> None:
+    run = page_sources.run()
+    text = PageReader(page_of(run, tmp_path)).text
+    for estimate in (run.evaluation.accuracy, run.evaluation.macro_f1):
+        assert f"{estimate.value:.3f} {estimate.low:.3f}{EN_DASH}{estimate.high:.3f}" in text
+    for baseline in run.evaluation.baselines:
+        assert f"{baseline.gain.value:+.3f} {baseline.gain.low:+.3f} to {baseline.gain.high:+.3f}" in text
+
+
+def test_equal_reports_give_equal_bytes_in_another_folder_and_process(tmp_path: Path) -> None:
+    run = page_sources.run(["a", "b"])
+    here, there = run.write(tmp_path / "here"), run.write(tmp_path / "elsewhere" / "there")
+    write_report_page(here, run.params)
+    program = (
+        "import sys; from pathlib import Path; from tasks.workspace import Workspace; from tasks.params import Params;"
+        "from tasks.plots.report_page import write_report_page as write; write(Workspace(Path(sys.argv[1])), Params())"
+    )
+    subprocess.run([sys.executable, "-c", program, there.root], check=True, env={"PYTHONHASHSEED": "7"})
+    assert here.page.read_bytes() == there.page.read_bytes()
+
+
+def test_labels_and_paths_are_shown_and_never_run(tmp_path: Path) -> None:
+    run = page_sources.run(HOSTILE, skill=3.0)
+    page = PageReader(page_of(run, tmp_path))
+    assert not {tag for tag, _ in page.tags} & {"script", "img", "iframe", "object", "form"}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on") or name == "style"]
+    assert all(label in page.text for label in HOSTILE)
+
+
+def test_the_page_loads_nothing_and_its_policy_forbids_it(tmp_path: Path) -> None:
+    page = page_of(page_sources.run(), tmp_path)
+    tags = PageReader(page).tags
+    links = [attributes[name] for _, attributes in tags for name in ("href", "src") if attributes.get(name)]
+    assert {link for link in links if not str(link).startswith("#")} == {"data:,"}
+    assert "url(" not in page
+    assert "@import" not in page
+    style = re.search(r"<style>(.*?)</style>", page, re.S)
+    assert style
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:" in page
+
+
+def test_the_page_names_neither_the_folder_nor_where_the_data_lie(tmp_path: Path) -> None:
+    data, weights = tmp_path / "secret" / "photos", tmp_path / "secret" / "net.pth"
+    params = parse_params({"data": {"path": str(data)}, "backbone": {"weights": str(weights)}})
+    page = page_of(page_sources.run(params=params), tmp_path)
+    assert str(tmp_path) not in page
+    assert "secret" not in page
+    assert "photos" in page
+    assert "net.pth" in page
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 20, 21, 50, 100, 130])
+def test_every_number_of_classes_gives_a_whole_page(tmp_path: Path, classes: int) -> None:
+    labels = [f"class {index:03d}" for index in range(classes)]
+    page = PageReader(page_of(page_sources.run(labels, per_class=6, skill=3.0), tmp_path))
+    assert page.text.count("class 000") > 2
+    counted = sum(attributes.get("class") == "matrix" for tag, attributes in page.tags if tag == "table")
+    assert counted == (classes <= 20)
+    assert ("The 100 classes with the most errors" in page.text) == (classes > 100)
+
+
+def test_a_page_without_mistakes_baselines_or_rules_says_so(tmp_path: Path) -> None:
+    run = page_sources.run(["ants", "bees"], skill=60.0)
+    bare = Run(
+        **{
+            **vars(run),
+            "evaluation": run.evaluation.model_copy(update={"baselines": []}),
+            "verdict": run.verdict.model_copy(update={"rules": []}),
+            "adaptation": run.adaptation.model_copy(
+                update={"scores": [], "out_of_fold_accuracy": None, "out_of_fold_loss": None}
+            ),
+        }
+    )
+    text = PageReader(page_of(bare, tmp_path)).text
+    assert "None: every test item is predicted as labelled." in text
+    assert "No baseline was asked for" in text
+    assert "Most frequent errors" not in text
+    assert "too few items to choose it out of fold" in text
+
+
+def test_the_most_confident_mistakes_come_first_and_are_all_counted(tmp_path: Path) -> None:
+    run = page_sources.run(skill=2.5)
+    write_table(run.predictions, tmp_path / "predictions.parquet")
+    mistakes = read_mistakes(tmp_path / "predictions.parquet", run.evaluation.labels, most=5)
+    rows = [row for row in run.predictions.to_pylist() if row["label"] != row["predicted"]]
+    rows.sort(key=lambda row: (-row["probability"], row["path"]))
+    assert mistakes.total == len(rows) > 5
+    assert [mistake.path for mistake in mistakes.shown] == [row["path"] for row in rows[:5]]
+    first, label = rows[0], run.evaluation.labels.index(rows[0]["label"])
+    assert mistakes.shown[0].label_probability == pytest.approx(first["probabilities"][label])
+
+
+def test_quarantined_files_are_named_up_to_fifty_and_the_rest_counted(tmp_path: Path) -> None:
+    run = page_sources.run(["a", "b"])
+    broken = [run.validation.quarantined[0].model_copy(update={"path": f"a/torn_{row:03d}.png"}) for row in range(80)]
+    many = Run(**{**vars(run), "validation": run.validation.model_copy(update={"quarantined": broken})})
+    text = PageReader(page_of(many, tmp_path)).text
+    assert "Quarantined (80)" in text
+    assert "torn_049.png" in text
+    assert "torn_050.png" not in text
+    assert "30 more in reports/validation.json" in text
+
+
+def test_a_missing_report_is_named_with_the_stage_that_writes_it(tmp_path: Path) -> None:
+    workspace = page_sources.run().write(tmp_path)
+    workspace.split_report.unlink()
+    with pytest.raises(StageInputError, match=r"split\.json.*stage split"):
+        write_report_page(workspace, Params())
+    assert not workspace.page.exists()
+
+
+def test_a_changed_parameter_stands_beside_its_default(tmp_path: Path) -> None:
+    params = parse_params({"split": {"test_share": 0.4}})
+    text = PageReader(page_of(page_sources.run(params=params), tmp_path)).text
+    assert "Changed from the default: Parameter Value Default split. test_ share 0.4 0.25 All" in text
+
+
+def test_a_value_just_below_its_limit_never_looks_equal_to_it() -> None:
+    row = rule_row(page_sources.rule("accuracy", 0.79996, 0.8))
+    assert (row.value, row.limit, row.margin) == ("0.79996", "0.80000", f"{MINUS}0.00004")
+    assert telling_digits(0.8, 0.8) == 3
+
+
+def test_a_rule_without_a_value_is_broken_and_says_so() -> None:
+    row = rule_row(page_sources.rule("gain_over_raw_pixels", None, 0.0))
+    assert (row.value, row.margin, row.passed) == ("not available", "none", False)
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.95], [0.97, 0.99], [0.5], [0.0, 1.0], [0.9994, 0.9996], [1.0]])
+def test_an_axis_holds_its_values_with_few_round_ticks(values: list[float]) -> None:
+    axis = nice_axis(values, 0.0, 1.0)
+    assert axis.low <= min(values) <= max(values) <= axis.high
+    assert 2 <= len(axis.ticks) <= 5
+    assert axis.ticks[0].place == 0
+    assert axis.ticks[-1].place == 100
+
+
+def test_bars_stand_in_the_order_of_their_values() -> None:
+    report = page_sources.evaluation(page_sources.DIGITS)
+    bars = score_forest([("ours", report.accuracy), ("theirs", report.baselines[1].accuracy)], 0.8).bars
+    assert all(0 <= bar.low < bar.value < bar.high <= 100 for bar in bars)
+    assert bars[0].value > bars[1].value
+
+
+def test_the_chosen_strength_is_the_one_that_is_marked() -> None:
+    scores = [StrengthScore(strength=10.0**power, loss=abs(power) + 1.0, accuracy=0.9) for power in (2, -2, 0)]
+    loss, accuracy = strength_curves(scores, chosen=1.0)
+    assert [point.strength for point in loss.points if point.chosen] == ["1"]
+    assert [point.x for point in loss.points] == sorted(point.x for point in loss.points)
+    assert loss.points[1].y > loss.points[0].y
+    assert len({point.y for point in accuracy.points}) == 1
+
+
+def test_the_confusion_map_and_its_pairs_agree_with_the_matrix() -> None:
+    report = page_sources.evaluation(page_sources.DIGITS, skill=2.0)
+    drawn = confusion_map(report)
+    assert [[cell.count for cell in row] for row in drawn.cells] == report.confusion
+    assert all(bool(cell.shade) == bool(cell.count) for row in drawn.cells for cell in row)
+    worst = max(
+        (count, row, column)
+        for row, counts in enumerate(report.confusion)
+        for column, count in enumerate(counts)
+        if row != column
+    )
+    assert confused_pairs(report)[0].count == worst[0]
+
+
+def test_a_class_without_test_items_can_be_drawn() -> None:
+    report = page_sources.evaluation(["a", "b", "c"])
+    empty = report.model_copy(update={"confusion": [[3, 1, 0], [0, 4, 0], [0, 0, 0]]})
+    assert [cell.shade for cell in confusion_map(empty).cells[2]] == ["", "", ""]
+
+
+def test_markdown_keeps_its_columns_whatever_the_labels_hold() -> None:
+    report = page_sources.evaluation(["a|b", "<b>bold</b>", "under_score\nline"])
+    lines = confusion_markdown(report).splitlines()
+    assert len(lines) == 5
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {5}
+    assert "<b>" not in "".join(lines)
+
+
+def test_markdown_shows_the_twenty_classes_with_the_most_errors() -> None:
+    labels = [f"class{index}" for index in range(40)]
+    report = page_sources.evaluation(labels, per_class=8, skill=2.5)
+    text = confusion_markdown(report)
+    errors = {
+        label: sum(report.confusion[i]) + sum(row[i] for row in report.confusion) - 2 * report.confusion[i][i]
+        for i, label in enumerate(labels)
+    }
+    shown = re.findall(r"^\| (class\d+) ", text, re.M)
+    assert len(shown) == 20
+    assert min(errors[label] for label in shown) >= max(errors[label] for label in set(labels) - set(shown))
+    assert "The 20 of 40 classes" in text
+
+
+def test_the_verdict_in_markdown_holds_every_rule_and_reason() -> None:
+    report = page_sources.evaluation(["cat", "dog"], skill=1.0)
+    text = verdict_markdown(page_sources.verdict(report, least_accuracy=0.999))
+    assert text.startswith("## Refused by the gate")
+    assert text.count("| holds |") + text.count("| broken |") == 7
+    assert "- accuracy" in text
+
+
+def test_the_metrics_table_has_the_model_and_every_baseline() -> None:
+    report = page_sources.evaluation(page_sources.DIGITS)
+    rows = metrics_table(report)
+    assert [row["model"] for row in rows] == ["this model", "majority", "raw pixels"]
+    assert len({tuple(row) for row in rows}) == 1
+    assert rows[0]["accuracy"] == f"{report.accuracy.value:.3f}"
