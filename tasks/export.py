@@ -12,6 +12,7 @@ from pathlib import Path
 from tasks.digests import file_sha256, rows_sha256
 from tasks.errors import StageInputError
 from tasks.golden import golden_files
+from tasks.methods.head_files import read_head
 from tasks.methods.registry import find_method
 from tasks.model_card import model_card
 from tasks.params import Params
@@ -42,8 +43,8 @@ def export(workspace: Workspace, params: Params) -> None:
         raise StageInputError("models/backbone/model.onnx is not the graph that backbone.json names; run `graft adapt`")
     release = workspace.release
     shutil.rmtree(release, ignore_errors=True)
-    method = find_method(params.adapt.method.name)
-    write_bytes(release / "model.onnx", method.graph(graph.read_bytes(), workspace.adapted))
+    method, (_, head) = find_method(params.adapt.method.name), read_head(workspace.adapted)
+    write_bytes(release / "model.onnx", method.graph(graph.read_bytes(), head))
     write_bytes(release / "preprocess.json", (backbone.preprocess.model_dump_json(indent=2) + "\n").encode())
     Labels(labels=evaluation.labels).write(release / "labels.json")
     write_bytes(release / "model_card.md", model_card(params, backbone, evaluation, verdict).encode())

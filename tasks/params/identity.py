@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tasks.digests import value_sha256
 from tasks.params.document import Params
 
-MACHINE_BOUND = {
+MACHINE_BOUND: dict[str, Any] = {
     "data": {"path", "table"},
     "backbone": {"weights"},
     "embed": True,
