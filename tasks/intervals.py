@@ -6,10 +6,12 @@ import math
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.metrics import FloatVector, IntMatrix, IntVector, ratio
 
 Interval = tuple[float, float]
+BoolVector = npt.NDArray[np.bool_]
 
 MAX_CELLS_AT_ONCE = 4_000_000
 """Resampled counts held in memory at a time (32 MB)."""
@@ -42,12 +44,12 @@ def wilson_interval(successes: float, total: int, confidence: float = 0.95) -> I
 
 
 def paired_gain_interval(
-    right: IntVector, right_of_baseline: IntVector, confidence: float = 0.95
+    right: BoolVector, right_of_baseline: BoolVector, confidence: float = 0.95
 ) -> tuple[float, float, float]:
     """Difference of two accuracies on the same items, with its interval.
 
     Args:
-        right: (items,) 1 where the model is right, else 0.
+        right: (items,) whether the model is right.
         right_of_baseline: (items,) likewise for the baseline, same items in the same order.
     Returns:
         (gain, low, high) in [-1, 1]; gain = accuracy - accuracy of the baseline. No items give (0, -1, 1).

@@ -64,6 +64,9 @@ PREDICTIONS = pa.schema(
 )
 """Test items sorted by path; `probability` is of the predicted class, `probabilities` in the order of the labels."""
 
+OUT_OF_FOLD = pa.schema([("path", pa.string()), ("label", pa.string()), ("probabilities", pa.list_(pa.float32()))])
+"""Fitted items that were held out once, sorted by path; `probabilities` of the model that did not see them."""
+
 SPLIT_MEMORY = pa.schema([("sha256", pa.string()), ("label", pa.string()), ("side", pa.string())])
 """splits.lock: the side of every item that a release was judged with, sorted by sha256."""
 

@@ -28,17 +28,23 @@ class LabelledFeatures:
 
 
 @dataclass(frozen=True)
-class AdaptedHead:
-    """A linear head in the space of the raw features: logits = features @ weight.T + bias.
+class LinearHead:
+    """weight (classes, width) and bias (classes,) in the space of the raw features; float32."""
 
-    `weight` (classes, width) and `bias` (classes,) are float32. `scores` hold the out-of-fold figures of every strength
-    that was tried; `out_of_fold` (scored, classes) are logits for the items `scored` (indices into the fitted items):
-    those whose class is left when their group is held out.
+    weight: Float32Array
+    bias: Float32Array
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What a method learned.
+
+    `scores` hold the out-of-fold figures of every strength that was tried; `out_of_fold` (scored, classes) are logits
+    of the items `scored` (indices into the fitted items): those whose class is left when their group is held out.
     """
 
     kind: str
-    weight: Float32Array
-    bias: Float32Array
+    head: LinearHead
     strength: float
     scores: list[StrengthScore]
     scored: IntVector
@@ -51,14 +57,19 @@ class Method(Protocol[ParamsT]):
     name: str
     needs: frozenset[DataNeed]
 
-    def adapt(self, data: LabelledFeatures, params: ParamsT) -> AdaptedHead:
+    def adapt(self, data: LabelledFeatures, params: ParamsT) -> Adaptation:
         """Learn; the same input gives the same bits.
 
         Raises:
             DataError: fewer than two classes, or a class without an item.
+            StageInputError: a feature is not finite.
         """
         ...
 
-    def predict(self, head: AdaptedHead, features: Float32Array) -> Float32Array:
+    def predict(self, head: LinearHead, features: Float32Array) -> Float32Array:
         """(items, classes) float32 logits of (items, width) float32 features."""
+        ...
+
+    def graph(self, backbone: bytes, head: LinearHead) -> bytes:
+        """The backbone's ONNX graph with what was learned grafted onto it."""
         ...

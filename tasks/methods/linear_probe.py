@@ -11,8 +11,9 @@ import numpy as np
 from tasks.errors import DataError, StageInputError
 from tasks.folds import ALWAYS_TRAINING, deal_folds
 from tasks.logistic import LinearModel, fit_logistic
-from tasks.methods.contract import AdaptedHead, DataNeed, Float32Array, LabelledFeatures
+from tasks.methods.contract import Adaptation, DataNeed, Float32Array, LabelledFeatures, LinearHead
 from tasks.metrics import FloatMatrix, FloatVector, IntVector, log_loss
+from tasks.onnx_files import with_linear_head
 from tasks.params.linear_probe import LinearProbeParams
 from tasks.principal_axes import PrincipalAxes, Standardisation
 from tasks.reports.adaptation import StrengthScore
@@ -62,7 +63,7 @@ class LinearProbe:
     name = "linear_probe"
     needs: frozenset[DataNeed] = frozenset({"source_labels"})
 
-    def adapt(self, data: LabelledFeatures, params: LinearProbeParams) -> AdaptedHead:
+    def adapt(self, data: LabelledFeatures, params: LinearProbeParams) -> Adaptation:
         """Fit the head on all items, with the strength of least out-of-fold log-loss.
 
         Bit-identical for the same input on the same CPU, whatever the number of cores.
@@ -75,10 +76,14 @@ class LinearProbe:
         with one_blas_thread():
             return _adapt(data, params)
 
-    def predict(self, head: AdaptedHead, features: Float32Array) -> Float32Array:
+    def predict(self, head: LinearHead, features: Float32Array) -> Float32Array:
         """(items, classes) float32 logits of (items, width) float32 features."""
         with one_blas_thread():
             return features @ head.weight.T + head.bias
+
+    def graph(self, backbone: bytes, head: LinearHead) -> bytes:
+        """The backbone's graph followed by one matrix product, the bias and the softmax."""
+        return with_linear_head(backbone, head.weight, head.bias)
 
 
 def strength_grid(count: int) -> FloatVector:
@@ -117,7 +122,7 @@ def _check(data: LabelledFeatures) -> None:
         raise StageInputError(f"the features of fitted item {row} are not finite; run `graft adapt` (stage embed)")
 
 
-def _adapt(data: LabelledFeatures, params: LinearProbeParams) -> AdaptedHead:
+def _adapt(data: LabelledFeatures, params: LinearProbeParams) -> Adaptation:
     features = data.features.astype(np.float64)
     standardisation = Standardisation.of(features)
     axes = PrincipalAxes.of(standardisation.apply(features))
@@ -128,10 +133,9 @@ def _adapt(data: LabelledFeatures, params: LinearProbeParams) -> AdaptedHead:
     strengths = strength_grid(params.strengths) if len(held) else np.array([DEFAULT_STRENGTH])
     choice = (_choose_logistic if params.head == "logistic" else _choose_ridge)(problem, strengths)
     raw_weight, raw_bias = standardisation.fold_in(axes.turn_back(choice.model.weight), choice.model.bias)
-    return AdaptedHead(
+    return Adaptation(
         kind=params.head,
-        weight=raw_weight.astype(np.float32),
-        bias=raw_bias.astype(np.float32),
+        head=LinearHead(raw_weight.astype(np.float32), raw_bias.astype(np.float32)),
         strength=choice.strength,
         scores=choice.scores,
         scored=held,

@@ -25,9 +25,12 @@ def register(methods: Iterable[Method[Any]]) -> dict[str, Method[Any]]:
 
 
 METHODS = register([LinearProbe()])
+LABELLED: frozenset[DataNeed] = frozenset({"source_labels"})
 
 
-def find_method(name: str, regime: frozenset[DataNeed], methods: dict[str, Method[Any]] = METHODS) -> Method[Any]:
+def find_method(
+    name: str, regime: frozenset[DataNeed] = LABELLED, methods: dict[str, Method[Any]] = METHODS
+) -> Method[Any]:
     """The method of that name, if the data have what it needs.
 
     Args:

@@ -16,7 +16,10 @@ class StrengthScore(Record):
 
 
 class AdaptationReport(Report):
-    """Written as models/adapted/adapted.json; the head's weights lie beside it in head.safetensors."""
+    """Written as models/adapted/adapted.json; the head's weights lie beside it in head.safetensors.
+
+    The out-of-fold figures are null, and `scores` empty, where no item could be held out (one item per class).
+    """
 
     produced_by: ClassVar[str] = "adapt"
 
@@ -30,5 +33,5 @@ class AdaptationReport(Report):
     fitted_items: int
     strength: float
     scores: list[StrengthScore]
-    out_of_fold_accuracy: float
-    out_of_fold_loss: float
+    out_of_fold_accuracy: float | None
+    out_of_fold_loss: float | None
