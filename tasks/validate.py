@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,7 +76,10 @@ def check_data(path: Path, params: Params, suite: Path | None = None, labelled: 
 
 def examine(listing: Listing, rules: ValidateParams, suite: Path | None, labelled: bool) -> Examination:
     """Inspect every listed file, quarantine single items, and judge the whole."""
-    inspections = _inspect(listing, rules)
+    with ThreadPoolExecutor(1, "import") as loading:
+        # Great Expectations takes seconds to import; Pillow decodes meanwhile, outside the interpreter lock.
+        loading.submit(import_module, "tasks.expectations.suite")
+        inspections = _inspect(listing, rules)
     unusable = [unusable_reason(found, rules) for found in inspections]
     contents = [found.sha256 if reason is None else None for found, reason in zip(inspections, unusable, strict=True)]
     conflicting = conflicting_reasons(listing.items, contents) if labelled else [None] * len(contents)

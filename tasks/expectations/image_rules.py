@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
 from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-from tasks.expectations.rule import Rule, at_most, mostly, rows
+from tasks.expectations.rule import Rule, mostly, rows, tolerated
 from tasks.params import ValidateParams
 
 
@@ -14,8 +16,8 @@ def image_rules(params: ValidateParams) -> list[Rule]:
     """Decodable, of an allowed size and mode; no content on two sides of the split; light, blur and copies."""
     return [
         _decodable(params.max_undecodable_share),
-        _size("shorter_side", params),
-        _size("longer_side", params),
+        _min_side(params),
+        _max_side(params),
         _modes(params),
         _disjoint_split(),
         _brightness(params),
@@ -31,24 +33,36 @@ def _decodable(share: float) -> Rule:
         expectation=ExpectColumnValuesToBeInSet(column="decodable", value_set=[True], mostly=mostly(share)),
         query=rows(lambda frame: ~frame["decodable"], lambda row: str(row.reason)),
         says="cannot be decoded (quarantined)",
-        limit=at_most(share, "max_undecodable_share"),
+        limit=tolerated(share, "max_undecodable_share"),
     )
 
 
-def _size(column: str, params: ValidateParams) -> Rule:
-    share = params.max_undecodable_share
-    least, most = params.min_side, params.max_side
+def _min_side(params: ValidateParams) -> Rule:
+    share, least = params.max_undecodable_share, params.min_side
     return Rule(
-        name=column,
+        name="min_side",
         severity="critical",
-        expectation=ExpectColumnValuesToBeBetween(column=column, min_value=least, max_value=most, mostly=mostly(share)),
-        query=rows(
-            lambda frame: (frame[column] < least) | (frame[column] > most),
-            lambda row: f"{row.width:.0f}x{row.height:.0f} pixels",
-        ),
-        says=f"have a {column.replace('_', ' ')} outside {least}-{most} pixels (validate.min_side, max_side)",
-        limit=at_most(share, "max_undecodable_share"),
+        expectation=ExpectColumnValuesToBeBetween(column="shorter_side", min_value=least, mostly=mostly(share)),
+        query=rows(lambda frame: frame["shorter_side"] < least, _dimensions),
+        says=f"have a side below {least} pixels (validate.min_side; quarantined)",
+        limit=tolerated(share, "max_undecodable_share"),
     )
+
+
+def _max_side(params: ValidateParams) -> Rule:
+    share, most = params.max_undecodable_share, params.max_side
+    return Rule(
+        name="max_side",
+        severity="critical",
+        expectation=ExpectColumnValuesToBeBetween(column="longer_side", max_value=most, mostly=mostly(share)),
+        query=rows(lambda frame: frame["longer_side"] > most, _dimensions),
+        says=f"have a side above {most} pixels (validate.max_side; quarantined)",
+        limit=tolerated(share, "max_undecodable_share"),
+    )
+
+
+def _dimensions(row: Any) -> str:
+    return f"{row.width:.0f}x{row.height:.0f} pixels"
 
 
 def _modes(params: ValidateParams) -> Rule:
@@ -62,7 +76,7 @@ def _modes(params: ValidateParams) -> Rule:
             lambda row: f"mode {row.mode}",
         ),
         says="have a pixel mode that validate.modes does not list (quarantined)",
-        limit=at_most(share, "max_undecodable_share"),
+        limit=tolerated(share, "max_undecodable_share"),
     )
 
 

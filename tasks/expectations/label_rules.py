@@ -12,7 +12,7 @@ from great_expectations.expectations.core.expect_column_values_to_be_between imp
 from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
 from great_expectations.expectations.core.expect_column_values_to_not_be_null import ExpectColumnValuesToNotBeNull
 
-from tasks.expectations.rule import Rule, at_most, mostly, rows
+from tasks.expectations.rule import Rule, mostly, rows, tolerated
 from tasks.params import ValidateParams
 from tasks.reports import FailingItem
 
@@ -104,5 +104,5 @@ def _one_label_per_content(share: float) -> Rule:
         expectation=ExpectColumnValuesToBeBetween(column="labels_of_content", max_value=1, mostly=mostly(share)),
         query=rows(lambda frame: frame["labels_of_content"] > 1, lambda row: str(row.reason)),
         says="are identical to an item with another label (all copies quarantined)",
-        limit=at_most(share, "max_conflicting_share"),
+        limit=tolerated(share, "max_conflicting_share"),
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 from great_expectations.expectations.expectation import Expectation
 
-from tasks.expectations.great import Outcome
+from tasks.expectations.suite_run import Finding
 from tasks.reports import FailingItem, RuleResult
 
 Query = Callable[[pd.DataFrame], list[FailingItem]]
@@ -30,15 +30,15 @@ class Rule:
     says: str
     limit: str
 
-    def result(self, frame: pd.DataFrame, outcome: Outcome) -> RuleResult:
+    def result(self, frame: pd.DataFrame, finding: Finding) -> RuleResult:
         """The rule's line in the report: Great Expectations' judgement, value, limit and every failing item."""
-        if outcome.error:
-            raise RuntimeError(f"rule {self.name} could not be evaluated: {outcome.error}")
+        if finding.error:
+            raise RuntimeError(f"rule {self.name} could not be evaluated: {finding.error}")
         failing = self.query(frame)
         share = len(failing) / len(frame)
         detail = f"{len(failing)} of {len(frame)} items ({share:.1%}) {self.says}; {self.limit}"
         return RuleResult(
-            rule=self.name, severity=self.severity, passed=outcome.success, detail=detail, failing=failing
+            rule=self.name, severity=self.severity, passed=finding.success, detail=detail, failing=failing
         )
 
 
@@ -49,11 +49,11 @@ def rows(fails: Callable[[pd.DataFrame], pd.Series], reason: Callable[[Any], str
     ]
 
 
-def mostly(tolerated_share: float) -> float:
+def mostly(share: float) -> float:
     """The share that must pass; rounded, since 1 - 0.7 is not 0.3 in binary."""
-    return round(1.0 - tolerated_share, 9)
+    return round(1.0 - share, 9)
 
 
-def at_most(tolerated_share: float, key: str) -> str:
+def tolerated(share: float, key: str) -> str:
     """The limit's wording for a tolerated share."""
-    return f"at most {tolerated_share:.1%} may be (params.yaml: validate.{key})"
+    return f"at most {share:.1%} are tolerated (params.yaml: validate.{key})"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.expectations.great import run_expectations
 from tasks.expectations.image_rules import image_rules
 from tasks.expectations.label_rules import label_rules
+from tasks.expectations.suite_run import run_expectations
 from tasks.expectations.user_suite import read_user_suite
 from tasks.params import ValidateParams
 from tasks.reports import RuleResult
@@ -26,12 +26,12 @@ def judge(frame: pd.DataFrame, params: ValidateParams, labelled: bool, user_suit
     """
     ours = [*(label_rules(params) if labelled else []), *image_rules(params)]
     theirs = read_user_suite(user_suite) if user_suite else []
-    outcomes = run_expectations(frame, [*(rule.expectation for rule in ours), *(rule.expectation for rule in theirs)])
-    on_ours, on_theirs = outcomes[: len(ours)], outcomes[len(ours) :]
+    findings = run_expectations(frame, [*(rule.expectation for rule in ours), *(rule.expectation for rule in theirs)])
+    on_ours, on_theirs = findings[: len(ours)], findings[len(ours) :]
     return [
-        *(rule.result(frame, outcome) for rule, outcome in zip(ours, on_ours, strict=True)),
+        *(rule.result(frame, finding) for rule, finding in zip(ours, on_ours, strict=True)),
         *(
-            rule.result(outcome, list(frame.columns), len(frame))
-            for rule, outcome in zip(theirs, on_theirs, strict=True)
+            rule.result(finding, list(frame.columns), len(frame))
+            for rule, finding in zip(theirs, on_theirs, strict=True)
         ),
     ]

@@ -14,7 +14,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.expectations.registry import list_registered_expectation_implementations
 
 from tasks.errors import ParamsError, did_you_mean
-from tasks.expectations.great import Outcome
+from tasks.expectations.suite_run import Finding
 from tasks.reports import FailingItem, RuleResult
 
 KEY = "params.yaml: validate.suite"
@@ -27,22 +27,22 @@ class UserRule:
     name: str
     expectation: Expectation
 
-    def result(self, outcome: Outcome, columns: Sequence[str], total: int) -> RuleResult:
+    def result(self, finding: Finding, columns: Sequence[str], total: int) -> RuleResult:
         """The rule's line in the report; severity as the suite says (info counts as warning).
 
         Raises:
             ParamsError: the expectation could not be evaluated.
         """
-        if outcome.error:
+        if finding.error:
             known = ", ".join(sorted(columns))
-            raise ParamsError(f"{self.name} cannot be evaluated: {outcome.error} ({KEY}; the columns are {known})")
-        failing = [FailingItem(path=str(row["path"]), reason=_values(row)) for row in outcome.failing]
-        observed = f"; observed {outcome.observed}" if outcome.observed is not None else ""
+            raise ParamsError(f"{self.name} cannot be evaluated: {finding.error} ({KEY}; the columns are {known})")
+        failing = [FailingItem(path=str(row["path"]), reason=_values(row)) for row in finding.failing]
+        judged = f"{len(failing)} of {total} items fail" if finding.observed is None else f"observed {finding.observed}"
         return RuleResult(
             rule=self.name,
-            severity="critical" if outcome.severity == "critical" else "warning",
-            passed=outcome.success,
-            detail=f"{len(failing)} of {total} items fail{observed} ({KEY})",
+            severity="critical" if finding.severity == "critical" else "warning",
+            passed=finding.success,
+            detail=f"{judged} ({KEY})",
             failing=sorted(failing, key=lambda item: item.path),
         )
 

@@ -15,7 +15,7 @@ _INDEX = "graft_index"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Finding:
     """What one expectation found. `failing` holds the path and the judged values of every failing item."""
 
     success: bool
@@ -25,8 +25,8 @@ class Outcome:
     error: str | None
 
 
-def run_expectations(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Outcome]:
-    """Run expectations over `frame`, whose column `path` names the rows; outcomes in the given order.
+def run_expectations(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Finding]:
+    """Run expectations over `frame`, whose column `path` names the rows; findings in the given order.
 
     Failing rows are complete, not Great Expectations' usual sample of 20.
     """
@@ -40,7 +40,7 @@ def run_expectations(frame: pd.DataFrame, expectations: Sequence[Expectation]) -
     result = batch.validate(
         suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["path"]}
     )
-    return [_outcome(one) for one in sorted(result.results, key=_index)]
+    return [_finding(one) for one in sorted(result.results, key=_index)]
 
 
 def _index(result: Any) -> int:
@@ -48,8 +48,8 @@ def _index(result: Any) -> int:
     return int(result.expectation_config.meta[_INDEX])
 
 
-def _outcome(result: Any) -> Outcome:
-    return Outcome(
+def _finding(result: Any) -> Finding:
+    return Finding(
         success=bool(result.success),
         severity=str(result.expectation_config.severity.value),
         failing=list(result.result.get("unexpected_index_list") or []),
