@@ -12,7 +12,7 @@ ImageFormat = Literal[
     "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "TGA", "TIFF", "WEBP"
 ]
 _EightBit = Literal["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"]
-PixelMode = Literal[_EightBit, Literal["I", "I;16", "I;16L", "I;16B", "I;16N", "F"]]
+PixelMode = Literal[_EightBit, "I", "I;16", "I;16L", "I;16B", "I;16N", "F"]
 
 
 class ValidateParams(Section):
