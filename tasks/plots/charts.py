@@ -168,6 +168,6 @@ def _curve(name: str, points: Sequence[tuple[float, float]], chosen: float) -> C
 def _strength_ticks(points: Sequence[CurvePoint]) -> tuple[Tick, ...]:
     if len(points) == 1:
         return (Tick(points[0].x, points[0].strength),)
-    ends = (Tick(points[0].x, points[0].strength, "start"), Tick(points[-1].x, points[-1].strength, "end"))
+    ends = (Tick(points[0].x, points[0].strength), Tick(points[-1].x, points[-1].strength, "end"))
     middle = points[len(points) // 2]
     return ends if len(points) < 5 else (ends[0], Tick(middle.x, middle.strength), ends[1])

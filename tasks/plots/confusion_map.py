@@ -58,7 +58,7 @@ def confusion_map(report: EvaluationReport) -> ConfusionMap:
     shown = classes_with_most_errors(report, MOST_CLASSES)
     cells = [[_cell(report, row, column, (r, c)) for c, column in enumerate(shown)] for r, row in enumerate(shown)]
     labels = [report.labels[index] for index in shown]
-    return ConfusionMap(labels, cells, len(report.labels) - len(shown), 14 if len(shown) <= 60 else 10)
+    return ConfusionMap(labels, cells, len(report.labels) - len(shown), 14 if len(shown) <= 60 else 9)
 
 
 def classes_with_most_errors(report: EvaluationReport, most: int) -> list[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.params import Params
+from tasks.params import Minimum, Params
 from tasks.plots import charts, confusion_map, number_text, page_rows
 from tasks.plots.mistakes import Mistakes, read_mistakes
 from tasks.reports import (
@@ -91,6 +91,8 @@ def _environment() -> Environment:
         "ratio": number_text.ratio_text,
         "signed": number_text.signed_text,
         "count": number_text.count_text,
+        "counted": number_text.counted_text,
+        "limit": _limit,
         "strength": number_text.strength_text,
         "interval": number_text.interval_text,
         "signed_interval": number_text.signed_interval_text,
@@ -164,6 +166,11 @@ def best_baseline(baselines: list[BaselineScore]) -> BaselineScore | None:
 def baseline_name(name: str) -> str:
     """A baseline as the page calls it."""
     return BASELINES.get(name, name.replace("_", " "))
+
+
+def _limit(least: Minimum) -> str:
+    ends = " (for the lower end of the bar)" if least.judged_on == "lower_bound" else ""
+    return f"{number_text.ratio_text(least.minimum)}{ends}"
 
 
 def _breakable(name: str) -> Any:

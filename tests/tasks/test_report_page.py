@@ -188,6 +188,18 @@ def test_quarantined_files_are_named_up_to_fifty_and_the_rest_counted(tmp_path: 
     assert "30 more in reports/validation.json" in text
 
 
+def test_one_thing_is_not_called_things(tmp_path: Path) -> None:
+    text = PageReader(page_of(page_sources.run(["a", "b"]), tmp_path)).text
+    assert "1 other file ignored" in text
+    assert "0 items left out" in text
+
+
+def test_a_limit_on_the_lower_bound_is_drawn_as_such(tmp_path: Path) -> None:
+    params = parse_params({"gate": {"accuracy": {"minimum": 0.7, "judged_on": "lower_bound"}}})
+    text = PageReader(page_of(page_sources.run(params=params), tmp_path)).text
+    assert "accuracy 0.700 (for the lower end of the bar), macro-F1 0.800." in text
+
+
 def test_a_missing_report_is_named_with_the_stage_that_writes_it(tmp_path: Path) -> None:
     workspace = page_sources.run().write(tmp_path)
     workspace.split_report.unlink()
