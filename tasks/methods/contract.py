@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -71,10 +70,6 @@ class Method(Protocol[ParamsT]):
         """(items, classes) float32 logits of (items, width) float32 features."""
         ...
 
-    def graph(self, backbone: bytes, adapted: Path) -> bytes:
-        """The backbone's ONNX graph with what lies in models/adapted/ grafted onto it.
-
-        Raises:
-            StageInputError: models/adapted/ is missing or damaged.
-        """
+    def graph(self, backbone: bytes, head: LinearHead) -> bytes:
+        """The backbone's ONNX graph with what was learned grafted onto it."""
         ...

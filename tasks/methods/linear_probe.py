@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from tasks.errors import DataError, StageInputError
 from tasks.folds import ALWAYS_TRAINING, deal_folds
 from tasks.logistic import LinearModel, fit_logistic
 from tasks.methods.contract import Adaptation, DataNeed, Float32Array, LabelledFeatures, LinearHead
-from tasks.methods.head_files import read_head
 from tasks.metrics import FloatMatrix, FloatVector, IntVector, log_loss
 from tasks.onnx_files import with_linear_head
 from tasks.params.linear_probe import LinearProbeParams
@@ -83,9 +81,8 @@ class LinearProbe:
         with one_blas_thread():
             return features @ head.weight.T + head.bias
 
-    def graph(self, backbone: bytes, adapted: Path) -> bytes:
+    def graph(self, backbone: bytes, head: LinearHead) -> bytes:
         """The backbone's graph followed by one matrix product, the bias and the softmax."""
-        _, head = read_head(adapted)
         return with_linear_head(backbone, head.weight, head.bias)
 
 
