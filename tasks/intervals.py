@@ -6,12 +6,10 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-from tasks.metrics import FloatVector, IntMatrix, IntVector, ratio
+from tasks.metrics import BoolVector, FloatVector, IntMatrix, IntVector, ratio
 
 Interval = tuple[float, float]
-BoolVector = npt.NDArray[np.bool_]
 
 MAX_CELLS_AT_ONCE = 4_000_000
 """Resampled counts held in memory at a time (32 MB)."""

@@ -48,7 +48,8 @@ def fit_logistic(
 
     total, width = item_weight.sum(), features.shape[1]
     targets = np.eye(classes)[labels]
-    scale = _preconditioner(features, item_weight, classes, strength)
+    begin = start or LinearModel(np.zeros((classes, width)), np.zeros(classes))
+    scale = _preconditioner(features, item_weight, begin, strength)
 
     def objective(flat: FloatVector) -> tuple[float, FloatVector]:
         scaled = flat.reshape(classes, width + 1) * scale
@@ -59,21 +60,21 @@ def fit_logistic(
         gradient = np.column_stack([residual.T @ features + strength * weight, residual.sum(axis=0)])
         return loss / total, (gradient * scale).ravel() / total
 
-    first = np.zeros((classes, width + 1))
-    if start is not None:
-        first = np.column_stack([start.weight, start.bias]) / scale
+    first = np.column_stack([begin.weight, begin.bias]) / scale
     options = {"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "maxcor": 10, "gtol": tolerance, "ftol": 0.0}
     found = minimize(objective, first.ravel(), jac=True, method="L-BFGS-B", options=options)
     scaled = found.x.reshape(classes, width + 1) * scale
     return LinearModel(scaled[:, :-1], scaled[:, -1])
 
 
-def _preconditioner(features: FloatMatrix, item_weight: FloatVector, classes: int, strength: float) -> FloatVector:
-    """(width + 1,) inverse square roots of the Hessian's diagonal at zero weights, where all classes are alike.
+def _preconditioner(
+    features: FloatMatrix, item_weight: FloatVector, model: LinearModel, strength: float
+) -> FloatMatrix:
+    """(classes, width + 1) inverse square roots of the Hessian's diagonal at the model, bias last.
 
-    Divided by the total weight, so that the objective per item has curvature of about 1 along every axis.
+    Times the root of the total weight, so that the objective per item has curvature of about 1 along every axis.
     """
-    alike = (classes - 1) / classes**2
-    curvature = alike * np.append(item_weight @ (features * features), item_weight.sum())
-    curvature[:-1] += strength
-    return np.asarray(np.sqrt(item_weight.sum() / curvature))
+    chances = np.exp(log_softmax(model.logits(features)))
+    uncertainty = (chances * (1.0 - chances) * item_weight[:, None]).T
+    curvature = np.column_stack([uncertainty @ (features * features) + strength, uncertainty.sum(axis=1)])
+    return np.asarray(np.sqrt(item_weight.sum() / np.maximum(curvature, np.finfo(float).tiny)))

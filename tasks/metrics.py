@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 IntMatrix = npt.NDArray[np.int64]
 IntVector = npt.NDArray[np.int64]
+BoolVector = npt.NDArray[np.bool_]
 FloatMatrix = npt.NDArray[np.float64]
 FloatVector = npt.NDArray[np.float64]
 

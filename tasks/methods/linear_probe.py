@@ -12,7 +12,7 @@ from tasks.errors import DataError, StageInputError
 from tasks.folds import ALWAYS_TRAINING, deal_folds
 from tasks.logistic import LinearModel, fit_logistic
 from tasks.methods.contract import Adaptation, DataNeed, Float32Array, LabelledFeatures, LinearHead
-from tasks.metrics import FloatMatrix, FloatVector, IntVector, log_loss
+from tasks.metrics import BoolVector, FloatMatrix, FloatVector, IntVector, log_loss
 from tasks.onnx_files import with_linear_head
 from tasks.params.linear_probe import LinearProbeParams
 from tasks.principal_axes import PrincipalAxes, Standardisation
@@ -31,7 +31,7 @@ DEFAULT_RIDGE_LOGIT_SCALE = 5.0
 PATIENCE = 3
 """The search ends after so many weaker strengths in a row without a better out-of-fold loss."""
 
-SEARCH_TOLERANCE, FINAL_TOLERANCE = 1e-5, 1e-8
+SEARCH_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-8
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,9 @@ def _choose_logistic(problem: _Problem, strengths: FloatVector) -> _Choice:
             best, best_logits = place, logits
         elif place - best >= PATIENCE:
             break
-    model = fit_logistic(
-        problem.features, problem.labels, problem.weight, problem.classes, strengths[best], None, FINAL_TOLERANCE
-    )
-    return _Choice(float(strengths[best]), model, scores, best_logits)
+    learn, strength = np.ones(len(problem.labels), dtype=bool), float(strengths[best])
+    rough = _fit(problem, learn, strength, None, SEARCH_TOLERANCE)
+    return _Choice(strength, _fit(problem, learn, strength, rough, FINAL_TOLERANCE), scores, best_logits)
 
 
 def _out_of_fold(problem: _Problem, strength: float, starts: dict[int, LinearModel]) -> FloatMatrix:
@@ -165,17 +164,23 @@ def _out_of_fold(problem: _Problem, strength: float, starts: dict[int, LinearMod
     logits = np.empty((len(problem.labels), problem.classes))
     for fold in np.unique(problem.fold[problem.held]):
         learn = problem.fold != fold
-        starts[fold] = fit_logistic(
-            problem.features[learn],
-            problem.labels[learn],
-            problem.weight[learn],
-            problem.classes,
-            strength,
-            starts.get(fold),
-            SEARCH_TOLERANCE,
-        )
+        starts[fold] = _fit(problem, learn, strength, starts.get(fold), SEARCH_TOLERANCE)
         logits[~learn] = starts[fold].logits(problem.features[~learn])
     return logits[problem.held]
+
+
+def _fit(
+    problem: _Problem, learn: BoolVector, strength: float, start: LinearModel | None, tolerance: float
+) -> LinearModel:
+    return fit_logistic(
+        problem.features[learn],
+        problem.labels[learn],
+        problem.weight[learn],
+        problem.classes,
+        strength,
+        start,
+        tolerance,
+    )
 
 
 def _choose_ridge(problem: _Problem, strengths: FloatVector) -> _Choice:
