@@ -1,0 +1,115 @@
+"""The walk of the raw folder: what is listed, and everything that is named instead of being opened."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from image_files import write
+
+from tasks.errors import DataError
+from tasks.tree import check_tree, walk
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "raw"
+    write(folder / "cat" / "1.png", b"one")
+    write(folder / "dog" / "deep" / "2.png", b"three")
+    write(folder / "LICENSE", b"")
+    return folder
+
+
+def test_regular_files_are_listed_sorted_with_their_sizes(root: Path) -> None:
+    assert [(file.path, file.bytes) for file in walk(root)] == [
+        ("LICENSE", 0),
+        ("cat/1.png", 3),
+        ("dog/deep/2.png", 5),
+    ]
+    check_tree(root)
+
+
+def test_every_kind_of_unusable_entry_is_named_in_one_error_with_its_mend(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(root / "cat" / "pipe.png")
+    listener = socket.socket(socket.AF_UNIX)
+    monkeypatch.chdir(root / "cat")  # a socket's path may have about 100 bytes only
+    listener.bind("talk.png")
+    (root / "cat" / "gone.png").symlink_to("nowhere.png")
+    (root / "cat" / "alias.png").symlink_to("1.png")
+    (root / "linked").symlink_to(root / "dog", target_is_directory=True)
+    os.close(os.open(os.fsencode(root) + b"/dog/caf\xe9.png", os.O_CREAT | os.O_WRONLY))
+    with pytest.raises(DataError) as caught:
+        check_tree(root)
+    listener.close()
+    text = str(caught.value)
+    assert "holds 6 entries" in text
+    for line in (
+        "cat/pipe.png: a FIFO; remove it",
+        "cat/talk.png: a socket; remove it",
+        "cat/gone.png: a dangling link; put the real files there",
+        "cat/alias.png: a link to a file; put the real files there",
+        "linked: a link to a folder; put the real files there",
+        "dog/caf\\xe9.png: its name is not UTF-8; rename it",
+    ):
+        assert line in text
+    assert text.encode()
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("cat/1.png", "cat/1.png: a file without read permission; chmod u+r it"),
+        ("dog", "dog: a folder without read permission; chmod u+rx it"),
+    ],
+)
+def test_what_may_not_be_read_is_named(root: Path, entry: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The superuser may read everything, so the kernel's answer is replaced rather than the mode.
+    monkeypatch.setattr("tasks.tree.os.access", lambda place, _: Path(place) != root / entry)
+    with pytest.raises(DataError) as caught:
+        walk(root)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_file_without_read_permission_is_named_for_an_ordinary_user(root: Path) -> None:
+    (root / "cat" / "1.png").chmod(0)
+    with pytest.raises(DataError, match=r"cat/1\.png: a file without read permission"):
+        walk(root)
+
+
+def test_many_faults_are_counted_and_the_first_twenty_spelled_out(root: Path) -> None:
+    for number in range(50):
+        (root / "cat" / f"link{number:02d}.png").symlink_to("nowhere")
+    with pytest.raises(DataError) as caught:
+        walk(root)
+    text = str(caught.value)
+    assert "holds 50 entries" in text
+    assert text.count("a dangling link") == 20
+    assert text.endswith("and 30 more")
+
+
+def test_a_missing_root_and_a_root_that_is_a_file_say_what_to_set(root: Path) -> None:
+    with pytest.raises(DataError, match=r"absent does not exist; set data\.path"):
+        walk(root / "absent")
+    with pytest.raises(DataError, match=r"LICENSE is not a folder; set data\.path"):
+        walk(root / "LICENSE")
+    check_tree(root / "LICENSE")
+
+
+def test_a_table_that_is_a_fifo_is_refused_without_being_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match=r"labels\.csv is a FIFO"):
+        check_tree(tmp_path / "labels.csv")
+
+
+def test_the_walk_is_cheap_to_import() -> None:
+    heavy = "('numpy', 'pyarrow', 'PIL', 'pydantic')"
+    code = f"import sys, tasks.tree; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
