@@ -35,13 +35,13 @@ def count_text(value: float) -> str:
     return f"{value:,.0f}".replace("-", MINUS)
 
 
-def counted_text(count: int, noun: str) -> str:
+def counted_text(count: int, noun: str, plural: str = "") -> str:
     """A count with its noun.
 
     >>> counted_text(1, "item"), counted_text(1747, "item")
     ('1 item', '1,747 items')
     """
-    return f"{count_text(count)} {noun if count == 1 else noun + 's'}"
+    return f"{count_text(count)} {noun if count == 1 else plural or noun + 's'}"
 
 
 def strength_text(value: float) -> str:

@@ -20,8 +20,11 @@ from tasks.reports import (
     Verdict,
 )
 
-JUDGED_ON = {"point": "the value", "lower_bound": "lower bound of the interval"}
-SHOWN_SECTIONS = ("data", "validate", "backbone", "split", "adapt", "evaluate", "gate")
+JUDGED_ON = {"point": "the value", "lower_bound": "lower bound of the interval", "count": "the count"}
+
+SHOWN = ("validate", "backbone.name", "backbone.preprocess", "split", "adapt", "evaluate", "gate", "export.name")
+"""Params that the page shows: those that shape the result. Where data and weights lie is the machine's affair, and
+what they hold is named by digests, so two checkouts at different paths give the same page."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class RuleRow:
 
 def rule_row(rule: RuleVerdict) -> RuleRow:
     """A rule with as many digits as it takes to tell its value from its limit; a count of items has none."""
-    counted = "items" in rule.rule
+    counted = rule.judged_on == "count"
     digits = telling_digits(rule.limit if rule.value is None else rule.value, rule.limit)
     write = count_text if counted else lambda value: ratio_text(value, digits)
     margin = "none" if rule.margin is None else signed_text(rule.margin, 0 if counted else digits)
@@ -147,20 +150,19 @@ class Setting:
 def settings(params: Params) -> list[Setting]:
     """The parameters that shape the result; of a path outside the workspace only the last name."""
     defaults = dict(_leaves(Params().model_dump(mode="json", by_alias=True)))
-    chosen = params.model_dump(mode="json", by_alias=True)
     return [
-        Setting(".".join(key), _value_text(value), _value_text(defaults.get(key)))
-        for section in SHOWN_SECTIONS
-        for key, value in _leaves({section: chosen[section]})
+        Setting(key, _value_text(value), _value_text(defaults.get(key)))
+        for key, value in _leaves(params.model_dump(mode="json", by_alias=True))
+        if any(f"{key}.".startswith(f"{shown}.") for shown in SHOWN)
     ]
 
 
-def _leaves(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _leaves(value, (*above, name))
+            yield from _leaves(value, f"{above}{name}.")
         else:
-            yield (*above, name), value
+            yield f"{above}{name}", value
 
 
 def _value_text(value: Any) -> str:

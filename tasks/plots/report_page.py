@@ -25,6 +25,7 @@ from tasks.reports import (
     Verdict,
     write_bytes,
 )
+from tasks.reports.backbone import BackboneReport
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class PageSources:
 
     params: Params
     validation: ValidationReport
+    backbone: BackboneReport
     split: SplitReport
     adaptation: AdaptationReport
     evaluation: EvaluationReport
@@ -58,6 +60,7 @@ def write_report_page(workspace: Workspace, params: Params) -> None:
     sources = PageSources(
         params=params,
         validation=ValidationReport.read(workspace.validation),
+        backbone=BackboneReport.read(workspace.backbone / "backbone.json"),
         split=SplitReport.read(workspace.split_report),
         adaptation=AdaptationReport.read(workspace.adapted / "adapted.json"),
         evaluation=evaluation,
@@ -116,7 +119,7 @@ def _context(sources: PageSources) -> dict[str, Any]:
     macro_f1 = [("this model", evaluation.macro_f1), *((baseline_name(b.name), b.macro_f1) for b in baselines)]
     return {
         **vars(sources),
-        "subject": _subject(sources),
+        "method": sources.adaptation.method.replace("_", " "),
         "headline": page_rows.headline(sources.verdict),
         "rules": [page_rows.rule_row(rule) for rule in sources.verdict.rules],
         "confidence": f"{100 * evaluation.confidence:g}%",
@@ -139,15 +142,6 @@ def _context(sources: PageSources) -> dict[str, Any]:
         "digests": page_rows.digests(sources.verdict, sources.adaptation),
         "open_rows": OPEN_ROWS,
         "most_listed": MOST_LISTED,
-    }
-
-
-def _subject(sources: PageSources) -> dict[str, str]:
-    backbone = sources.params.backbone
-    return {
-        "data": page_rows.local_name(sources.params.data.path),
-        "method": sources.adaptation.method.replace("_", " "),
-        "backbone": f"{backbone.name} ({page_rows.local_name(backbone.weights)} weights)",
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.params import GateParams, Minimum, Params
+from tasks.preprocess import Preprocess
 from tasks.reports import (
     AdaptationReport,
     BaselineScore,
@@ -30,6 +31,7 @@ from tasks.reports import (
     ValidationReport,
     Verdict,
 )
+from tasks.reports.backbone import BackboneReport
 from tasks.reports.split import TightenedChain
 from tasks.tables import PREDICTIONS, write_table
 from tasks.workspace import Workspace
@@ -113,7 +115,7 @@ def baseline(name: str, accuracy: float, macro_f1: float, ours: float) -> Baseli
         name=name,
         accuracy=estimate(accuracy, 0.03, "wilson"),
         macro_f1=estimate(macro_f1, 0.03, "bootstrap"),
-        gain=estimate(ours - accuracy, 0.02, "paired bootstrap"),
+        gain=estimate(ours - accuracy, 0.02, "newcombe, paired"),
     )
 
 
@@ -135,8 +137,8 @@ def verdict(report: EvaluationReport, least_accuracy: float = 0.8) -> Verdict:
         rule("accuracy", report.accuracy.value, least_accuracy),
         rule("macro_f1", report.macro_f1.value, 0.8),
         rule("class_recall", min(score.recall for score in report.per_class), 0.5),
-        rule("min_test_items", report.test_items, 30),
-        rule("min_test_items_per_class", min(score.items for score in report.per_class), 5),
+        rule("min_test_items", report.test_items, 30, "count"),
+        rule("min_test_items_per_class", min(score.items for score in report.per_class), 5, "count"),
         *(rule(f"gain_over_{b.name}", b.gain.low, 0.0, "lower_bound") for b in report.baselines),
     ]
     judged = ("data", "adapted", "splits", "predictions", "evaluation", "gate_params")
@@ -202,6 +204,18 @@ def split(report: EvaluationReport) -> SplitReport:
     )
 
 
+def backbone() -> BackboneReport:
+    return BackboneReport(
+        architecture="shufflenet_v2_x0_5",
+        weights="glyphs",
+        weights_sha256=digest("weights"),
+        graph_sha256=digest("graph"),
+        engine_sha256=digest("engine"),
+        feature_width=1024,
+        preprocess=Preprocess(resize=64, crop=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+    )
+
+
 def adaptation(report: EvaluationReport) -> AdaptationReport:
     powers = [half / 2 for half in range(-8, 5)]
     scores = [
@@ -233,6 +247,7 @@ class Run:
     evaluation: EvaluationReport
     verdict: Verdict
     validation: ValidationReport
+    backbone: BackboneReport
     split: SplitReport
     adaptation: AdaptationReport
     predictions: pa.Table
@@ -243,6 +258,7 @@ class Run:
         self.evaluation.write(workspace.evaluation)
         self.verdict.write(workspace.verdict)
         self.validation.write(workspace.validation)
+        self.backbone.write(workspace.backbone / "backbone.json")
         self.split.write(workspace.split_report)
         self.adaptation.write(workspace.adapted / "adapted.json")
         write_table(self.predictions, workspace.predictions)
@@ -262,6 +278,7 @@ def run(
         evaluation=report,
         verdict=verdict(report, least_accuracy),
         validation=validation(report),
+        backbone=backbone(),
         split=split(report),
         adaptation=adaptation(report),
         predictions=predictions(labels, per_class, skill),

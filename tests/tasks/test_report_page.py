@@ -21,7 +21,7 @@ from tasks.plots.mistakes import read_mistakes
 from tasks.plots.number_text import EN_DASH, MINUS, telling_digits
 from tasks.plots.page_rows import rule_row
 from tasks.plots.report_page import write_report_page
-from tasks.reports import StrengthScore
+from tasks.reports import Estimate, StrengthScore
 from tasks.tables import write_table
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}", "כלב גדול", "a" * 300]
@@ -126,14 +126,26 @@ def test_the_page_loads_nothing_and_its_policy_forbids_it(tmp_path: Path) -> Non
     assert f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:" in page
 
 
-def test_the_page_names_neither_the_folder_nor_where_the_data_lie(tmp_path: Path) -> None:
-    data, weights = tmp_path / "secret" / "photos", tmp_path / "secret" / "net.pth"
-    params = parse_params({"data": {"path": str(data)}, "backbone": {"weights": str(weights)}})
-    page = page_of(page_sources.run(params=params), tmp_path)
-    assert str(tmp_path) not in page
+def test_the_page_is_the_same_wherever_data_weights_and_store_lie(tmp_path: Path) -> None:
+    run = page_sources.run(["a", "b"])
+    moved = {
+        "data": {"path": "/home/ada/secret/photos", "table": "/home/ada/secret/list.csv"},
+        "backbone": {"weights": "/home/ada/secret/net.pth"},
+        "publish": {"store": "/home/ada/secret/store"},
+        "embed": {"threads": 3},
+    }
+    at_home = Run(**{**vars(run), "params": parse_params(moved)})
+    page = page_of(at_home, tmp_path / "home")
+    assert page == page_of(Run(**{**vars(run), "params": Params()}), tmp_path / "desk")
     assert "secret" not in page
-    assert "photos" in page
-    assert "net.pth" in page
+    assert str(tmp_path) not in page
+
+
+def test_a_path_among_the_shown_parameters_loses_its_folder(tmp_path: Path) -> None:
+    params = parse_params({"validate": {"suite": "/home/ada/secret/suite.json"}})
+    page = page_of(page_sources.run(params=params), tmp_path)
+    assert "secret" not in page
+    assert "suite.json" in page
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 20, 21, 50, 100, 130])
@@ -198,6 +210,25 @@ def test_a_limit_on_the_lower_bound_is_drawn_as_such(tmp_path: Path) -> None:
     params = parse_params({"gate": {"accuracy": {"minimum": 0.7, "judged_on": "lower_bound"}}})
     text = PageReader(page_of(page_sources.run(params=params), tmp_path)).text
     assert "accuracy 0.700 (for the lower end of the bar), macro-F1 0.800." in text
+
+
+def test_a_test_set_without_items_is_refused_and_still_drawn(tmp_path: Path) -> None:
+    run = page_sources.run(["a", "b"], least_accuracy=1.0)
+    none = [[0, 0], [0, 0]]
+    scores = [score.model_copy(update={"items": 0, "recall": 0.0}) for score in run.evaluation.per_class]
+    unknown = Estimate(value=0.0, low=0.0, high=1.0, method="wilson")
+    update = {"test_items": 0, "per_class": scores, "confusion": none, "accuracy": unknown, "macro_f1": unknown}
+    evaluation = run.evaluation.model_copy(update=update)
+    rules = [page_sources.rule("accuracy", None, 0.8), page_sources.rule("min_test_items", 0.0, 30.0, "count")]
+    verdict = run.verdict.model_copy(update={"rules": rules, "passed": False, "reasons": ["no test items"]})
+    empty = Run(
+        **{**vars(run), "evaluation": evaluation, "verdict": verdict, "predictions": run.predictions.slice(0, 0)}
+    )
+    text = PageReader(page_of(empty, tmp_path)).text
+    assert "2 of the gate's 2 rules are broken" in text
+    assert "not available 0.800 none" in text
+    assert f"min_ test_ items 0 30 {MINUS}30" in text
+    assert "There are no test items." in text
 
 
 def test_a_missing_report_is_named_with_the_stage_that_writes_it(tmp_path: Path) -> None:
