@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import WorkspaceError
+from tasks.reports import write_bytes
 from tasks.workspace import Workspace
 
 STATUS_TIMEOUT_SECONDS = 600.0
 BLOCKED = ("is busy, it is being blocked by", "Unable to acquire lock")
 SAFE_CACHE_TYPES = frozenset({"reflink", "copy"})
 CONFIG = """\
+[cache]
+    type = "reflink,copy"
 [core]
     analytics = false
     check_update = false
     autostage = false
-[cache]
-    type = "reflink,copy"
 """
+NO_GIT = "    no_scm = true\n"
 
 
 def dvc_command(*arguments: str) -> list[str]:
@@ -43,7 +45,7 @@ def dvc_environment() -> dict[str, str]:
 def dvc_status(ws: Workspace) -> dict[str, list[str]]:
     """Why each stage would run, by stage name as in dvc.yaml; a stage that is up to date is absent.
 
-    Reasons read like `params.yaml split modified`, `data/items.parquet deleted`, `command changed`.
+    Reasons read like `params.yaml split modified`, `data/items.parquet deleted`, `changed command`.
 
     Raises:
         WorkspaceError: DVC cannot read the workspace, or takes longer than ten minutes.
@@ -102,17 +104,16 @@ def ensure_dvc(ws: Workspace) -> list[str]:
             place changes the cached copy, and `dvc status` goes on saying that nothing changed).
     """
     lines = []
-    config = ws.root / ".dvc" / "config"
+    config, without_git = ws.root / ".dvc" / "config", _scm_options(ws.root) == ["--no-scm"]
     if not config.parent.is_dir():
         run_dvc(ws, "init", "--quiet", *_scm_options(ws.root))
-        config.write_text(config.read_text(encoding="utf-8") + CONFIG, encoding="utf-8")
+        config.unlink()
+    if not config.exists():
+        write_bytes(config, (CONFIG + NO_GIT * without_git).encode())
         lines.append("set up DVC in .dvc (it was missing)")
-    elif not config.exists():
-        config.write_text(CONFIG, encoding="utf-8")
-        lines.append("wrote .dvc/config anew (it was missing)")
     settings = _settings(ws)
     _refuse_links(settings)
-    if _scm_options(ws.root) == ["--no-scm"] and not settings.get("core", {}).get("no_scm"):
+    if without_git and not settings.get("core", {}).get("no_scm"):
         run_dvc(ws, "config", "--local", "core.no_scm", "true")
         lines.append("told DVC that this folder has no git (.dvc/config.local)")
     return lines
@@ -146,8 +147,6 @@ def _refuse_links(settings: Mapping[str, Any]) -> None:
 
 
 def _reasons(entry: Any) -> list[str]:
-    if entry == "changed checksum":
-        return ["command changed"]
     if not isinstance(entry, dict):
         return [str(entry)]
     return [reason for changes in entry.values() for path, state in changes.items() for reason in _states(path, state)]

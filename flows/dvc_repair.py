@@ -136,12 +136,17 @@ def _repair_dvc_lock(ws: Workspace) -> list[str]:
 
 
 def _is_healthy(content: bytes) -> bool:
-    """True if DVC itself would accept this as a dvc.lock."""
+    """True if DVC itself would accept this as a dvc.lock, and it ends as DVC ends it.
+
+    Cut off within a value, it is valid YAML that has forgotten stages.
+    """
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
     from voluptuous import Invalid
 
+    if not content.endswith(b"\n"):
+        return False
     try:
         COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(content.decode()))
     except (Invalid, YAMLError, UnicodeDecodeError):
