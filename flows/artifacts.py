@@ -13,12 +13,22 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
 
+from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
 from tasks.reports import EvaluationReport, Verdict
 from tasks.stage import PROGRESS_MARK
 
 UPDATE_SECONDS = 2.0
+DVC_CHATTER = (
+    "To track the changes with git",
+    "git add ",
+    "To enable auto staging",
+    "dvc config core.autostage",
+    "Use `dvc push`",
+    "Generating lock file",
+    "Updating lock file",
+)
+"""DVC's advice after every stage; publishing is the flow's own work."""
 
 
 def show_evaluation(report: EvaluationReport) -> None:
@@ -44,7 +54,7 @@ class ProgressLines:
         done, total = _progress(text)
         if total:
             self._show(100.0 * done / total)
-        elif text.strip():
+        elif text.strip() and not text.strip().startswith(DVC_CHATTER):
             self.log(text)
 
     def finish(self) -> None:

@@ -15,7 +15,7 @@ from flows import artifacts
 from flows.inputs import write_inputs
 from flows.publish import publish
 from flows.result import RunResult
-from flows.stage_process import StageResult, run_stage_process
+from flows.stage_process import run_stage_process
 from tasks.errors import GraftError, NotQualified, Refusal, StageFailed
 from tasks.params import Params, load_params
 from tasks.reports import EvaluationReport, Verdict
@@ -28,7 +28,7 @@ class StageDied(StageFailed):
 
 
 class StageRefused(Refusal):
-    """The stage judged against the data."""
+    """The stage judged against the data or the model."""
 
 
 @flow(name="adapt", retries=0, validate_parameters=False)
@@ -52,15 +52,9 @@ def final_state(result: RunResult) -> State[Any]:
     return Failed(name="Refused", message=message) if result.state == "refused" else Failed(message=message)
 
 
-def may_pass_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Retry only what can pass the second time: a process that died, never a verdict or a named error."""
-    try:
-        state.result()
-    except StageDied:
-        return True
-    except BaseException:
-        return False
-    return False
+def died(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Retry only what can pass the second time: a stage whose process died, never a verdict or a named error."""
+    return isinstance(state.result(raise_on_failure=False), StageDied)
 
 
 class CorridorRun:
@@ -70,20 +64,21 @@ class CorridorRun:
         self.workspace, self.params, self.run_id = workspace, params, run_id
         self.result = RunResult(run_id=run_id, state="failed")
         self.seconds: dict[str, float] = {}
+        self.error: GraftError | None = None
         self.at = "preparation"
 
     def to_the_end(self) -> RunResult:
         """Run every stage that is due; every ending of our own is a result, never an exception."""
         try:
             write_inputs(self.workspace, self.params)
-            release = self._stages()
-            return self._ended("released", [], release=self.workspace.relative(release))
+            self._stages()
+            return self._ended("released", [])
         except Refusal as err:
             return self._ended("refused", str(err).splitlines())
         except GraftError as err:
             return self._ended("failed", str(err).splitlines(), failed_stage=self.at)
 
-    def _stages(self) -> Path:
+    def _stages(self) -> None:
         for stage in ("validate", "embed", "split", "adapt", "evaluate"):
             self._stage(stage)
         evaluation = EvaluationReport.read(self.workspace.evaluation)
@@ -99,31 +94,69 @@ class CorridorRun:
         qualification = Qualification.read(self.workspace.qualification)
         if not qualification.passed:
             raise NotQualified("\n".join(qualification.reasons))
-        return self._publish()
+        self._publish()
 
     def _stage(self, stage: str) -> None:
+        """One stage as a task run of its name; its own errors end the task run without a traceback."""
         self.at = stage
-        work = Task(
-            _run_stage,
-            name=stage,
-            task_run_name=stage,
-            retries=self.params.flow.retries,
-            retry_delay_seconds=self.params.flow.retry_delay_seconds,
-            retry_condition_fn=may_pass_again,
+        self._task(
+            stage, self._run_stage, died, self.params.flow.retries, self.params.flow.retry_delay_seconds, stage=stage
+        )
+
+    def _publish(self) -> None:
+        self.at = "publish"
+        self._task("publish", self._run_publish, None, 0, 0.0)
+        self._settle()
+
+    def _task(self, name: str, work: Any, retry: Any, retries: int, delay: float, **arguments: str) -> None:
+        run: Any = Task(
+            work,
+            name=name,
+            task_run_name=name,
+            retries=retries,
+            retry_delay_seconds=delay,
+            retry_condition_fn=retry,
             cache_policy=NO_CACHE,
             persist_result=False,
         )
-        outcome: StageResult = work(self.workspace, stage, self.run_id, self.params.flow.stage_timeout_seconds)
-        self.seconds[stage] = round(outcome.seconds, 3)
+        state = run(**arguments, return_state=True)
+        if state.is_completed():
+            return
+        if self.error is not None:
+            raise self.error
+        raise state.result(raise_on_failure=False)
 
-    def _publish(self) -> Path:
-        self.at = "publish"
-        work = Task(publish, name="publish", task_run_name="publish", retries=0, cache_policy=NO_CACHE)
-        started = time.monotonic()
-        release: Path = work(self.workspace, self.params)
+    def _run_stage(self, stage: str) -> State[Any] | None:
+        """The stage's process; its lines go to the run's log, its progress to an artifact."""
+        logger, self.error = get_run_logger(), None
+        show = artifacts.ProgressLines(stage, logger.info)
+        outcome = run_stage_process(
+            self.workspace, stage, self.run_id, self.params.flow.stage_timeout_seconds, show.line
+        )
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + outcome.seconds, 3)
+        if outcome.state in ("done", "unchanged"):
+            show.finish()
+            logger.info("%s %s in %.1f s", stage, outcome.state, outcome.seconds)
+            return None
+        reason = "\n".join(outcome.reasons)
+        if outcome.died:
+            raise StageDied(reason)
+        return self._fault(StageRefused(reason) if outcome.state == "refused" else StageFailed(reason))
+
+    def _run_publish(self) -> State[Any] | None:
+        started, self.error = time.monotonic(), None
+        try:
+            release = publish(self.workspace, self.params)
+        except GraftError as err:
+            return self._fault(err)
+        self.result = self.result.model_copy(update={"release": self.workspace.relative(release)})
         self.seconds["publish"] = round(time.monotonic() - started, 3)
-        self._settle()
-        return release
+        return None
+
+    def _fault(self, error: GraftError) -> State[Any]:
+        """Keep the error for the flow; the task run ends in a failed state with its text."""
+        self.error = error
+        return Failed(name="Refused" if isinstance(error, Refusal) else "Failed", message=str(error))
 
     def _settle(self) -> None:
         """Let split see the memory it has just become, so that the next run finds nothing to do."""
@@ -137,19 +170,3 @@ class CorridorRun:
     def _ended(self, state: Any, reasons: list[str], **more: Any) -> RunResult:
         changes = {"state": state, "reasons": reasons, "seconds": self.seconds, **more}
         return self.result.model_copy(update=changes)
-
-
-def _run_stage(workspace: Workspace, stage: str, run_id: str, timeout_seconds: float) -> StageResult:
-    """One stage process under this task run; its lines go to the run's log, its progress to an artifact."""
-    logger = get_run_logger()
-    show = artifacts.ProgressLines(stage, logger.info)
-    outcome = run_stage_process(workspace, stage, run_id, timeout_seconds, show.line)
-    show.finish()
-    if outcome.state == "refused":
-        raise StageRefused("\n".join(outcome.reasons))
-    if outcome.state == "failed":
-        reason = "\n".join(outcome.reasons)
-        raise StageDied(f"{stage}: {reason}") if outcome.died else StageFailed(f"{stage}: {reason}")
-    logger.info("%s %s in %.1f s", stage, outcome.state, outcome.seconds)
-    return outcome
-

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tasks.validate import check_data
-
 from flows.dvc_commands import ensure_dvc, run_dvc
 from flows.params_file import Edit, edit_params
 from flows.workspace_lock import workspace_lock
@@ -15,6 +13,7 @@ from tasks.errors import DataError, WorkspaceError
 from tasks.params import Params, load_params
 from tasks.reports import ValidationReport, replacing
 from tasks.tree import check_tree
+from tasks.validate import check_data
 from tasks.workspace import Workspace
 
 SHOWN = 20

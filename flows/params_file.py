@@ -90,15 +90,14 @@ def edit_params(workspace: Workspace, edits: Sequence[Edit]) -> tuple[Params, st
     Raises:
         ParamsError: the result would not load; the file is left as it was.
     """
-    if not edits:
-        return load_params(workspace.params), ""
-    load_params(workspace.params)
+    params = load_params(workspace.params)
     old = workspace.params.read_text(encoding="utf-8")
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
+    missing = missing_sections(workspace, YAML(typ="safe").load(old) or {}, params)
+    if not edits and not missing:
+        return params, ""
+    yaml = _yaml()
     document = yaml.load(old) or CommentedMap()
-    for edit in edits:
+    for edit in [*missing, *edits]:
         _put(document, edit)
     params = parse_params(_plain(document), "--set")
     buffer = io.StringIO()
@@ -108,6 +107,40 @@ def edit_params(workspace: Workspace, edits: Sequence[Edit]) -> tuple[Params, st
     if diff:
         write_bytes(workspace.params, new.encode())
     return params, diff
+
+
+def missing_sections(workspace: Workspace, document: dict[str, Any], params: Params) -> list[Edit]:
+    """Keys that dvc.yaml declares and params.yaml leaves to their defaults: DVC wants them spelled out."""
+    stages = YAML(typ="safe").load(workspace.dvc_yaml.read_text(encoding="utf-8")).get("stages", {})
+    keys = sorted({key for stage in stages.values() for key in stage.get("params", []) if isinstance(key, str)})
+    defaults = params.model_dump(mode="json", by_alias=True)
+    edits = []
+    for key in keys:
+        parts = tuple(key.split("."))
+        if _value_at(document, parts) is _ABSENT:
+            edits.append(Edit(parts, _value_at(defaults, parts)))
+    return edits
+
+
+_ABSENT = object()
+
+
+def _value_at(document: Any, parts: Sequence[str]) -> Any:
+    for part in parts:
+        if not isinstance(document, dict) or part not in document:
+            return _ABSENT
+        document = document[part]
+    return document
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
 
 
 def _put(document: CommentedMap, edit: Edit) -> None:

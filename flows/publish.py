@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-from tasks.splitting import split_memory
 
 from flows.inputs import memory_path
 from flows.state import StateMoved, StateRef
 from flows.store import publish_release
 from tasks.params import Params
+from tasks.splitting import split_memory
 from tasks.tables import SPLIT_MEMORY, SPLITS, parse_table, read_table, table_bytes
 from tasks.workspace import Workspace
 

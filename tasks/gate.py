@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from tasks.errors import StageInputError
 from tasks.params import GateParams, Minimum, Params
 from tasks.params.gate import JudgedOn
+from tasks.plots.report_page import write_report_page
 from tasks.reports import Estimate, EvaluationReport, RuleVerdict, Verdict
 from tasks.stage import run_stage, say
 from tasks.verdicts import JUDGED, differing, evaluated_digests, judged_digests
@@ -18,7 +19,7 @@ from tasks.workspace import Workspace
 
 
 def gate(workspace: Workspace, params: Params) -> None:
-    """Write reports/gate.json; a refusal is a verdict like any other and no fault of this stage.
+    """Write reports/gate.json and the page that shows it; a refusal is a verdict like any other, no fault of gate.
 
     Raises:
         StageInputError: the evaluation is missing, or what it measured has changed since.
@@ -35,6 +36,7 @@ def gate(workspace: Workspace, params: Params) -> None:
     Verdict(passed=not reasons, rules=rules, reasons=reasons, digests=judged_digests(workspace, params.gate)).write(
         workspace.verdict
     )
+    write_report_page(workspace, params)
     say("\n".join([f"gate: {'refused' if reasons else 'passed'}", *(f"  {rule.reason}" for rule in rules)]))
 
 
