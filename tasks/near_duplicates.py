@@ -1,8 +1,8 @@
 """Which images are so alike that they must stand on one side of a split.
 
 A pair is a near-duplicate only if two independent measures agree: few differing bits between the perceptual hashes,
-and a high cosine between the whitened embeddings. Pairs chain into groups; a chain that grows over its cap is cut by
-tightening both thresholds for it alone.
+and a cosine between the whitened embeddings that is high, also for this data set. Pairs chain into groups; a chain
+that grows over its cap is cut by tightening both thresholds for it alone.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ MAX_COMPONENTS = 192
 SMALLEST_CAP = 2
 """Two images may always be called one, however small their class."""
 
+NEIGHBOUR_RANKS, CHANCE_NEIGHBOURS, MAX_CHANCE_COSINE = (5, 20), 0.01, 0.9
+"""The chance level: which neighbours it is told from, how many it allows an item, how much it may ask for."""
+
 _ROWS, _COLUMNS, _PAIRS = 512, 8192, 65536
 """Block sizes: the memory of the search does not grow with the number of items."""
 
@@ -42,15 +45,16 @@ class TightenedChain:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Pairs of item numbers, first < second, in ascending order, with what the two measures said."""
+    """Pairs of item numbers, first < second, in ascending order, with what the two measures said.
+
+    `min_cosine` is what was asked for: the params' value, or the data's own chance level where that is higher.
+    """
 
     pairs: IntArray
     hamming: npt.NDArray[np.uint8]
     cosine: npt.NDArray[np.float32]
+    min_cosine: float
     tightened: list[TightenedChain]
-
-    def select(self, rows: npt.NDArray[np.bool_], tightened: list[TightenedChain]) -> NearDuplicates:
-        return NearDuplicates(self.pairs[rows], self.hamming[rows], self.cosine[rows], tightened)
 
 
 def find_near_duplicates(
@@ -69,12 +73,13 @@ def find_near_duplicates(
             held to the cap of the smallest.
     """
     vectors = whiten(features)
+    params = params.model_copy(update={"min_cosine": max(params.min_cosine, chance_cosine(vectors))})
     found = list(_agreeing_blocks(hashes, vectors, params))
     pairs = np.concatenate([np.empty((0, 2), np.int64), *(block[0] for block in found)])
     hamming = np.concatenate([np.empty(0, np.uint8), *(block[1] for block in found)])
     cosine = np.concatenate([np.empty(0, np.float32), *(block[2] for block in found)])
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    unbounded = NearDuplicates(pairs[order], hamming[order], cosine[order], [])
+    unbounded = NearDuplicates(pairs[order], hamming[order], cosine[order], params.min_cosine, [])
     return _hold_caps(unbounded, _class_caps(labels, params.max_group_share), params)
 
 
@@ -103,6 +108,38 @@ def whiten(features: npt.NDArray[np.floating]) -> FloatMatrix:
     lengths = np.linalg.norm(white, axis=1, keepdims=True)
     unit: FloatMatrix = np.divide(white, lengths, out=np.zeros_like(white), where=lengths > 0).astype(np.float32)
     return unit
+
+
+def chance_cosine(vectors: FloatMatrix) -> float:
+    """The cosine at which one item in a hundred would find a neighbour by chance.
+
+    Where images carry little (8x8 scans), unrelated items of a class are as close as a photo and its crop. The number
+    of neighbours within a distance grows with a power of it, the intrinsic dimension, which the distances to the 5th
+    and the 20th neighbour tell; it is extrapolated down to 0.01 neighbours. Real duplicates hardly disturb those
+    ranks; where they do, the ceiling of 0.9 keeps them linked.
+
+    Args:
+        vectors: (items, components) unit rows.
+    Returns:
+        Cosine in [-1, 0.9]; -1 for fewer than 100 items, which are too few to tell.
+    Source: the neighbour-distance estimate of E. Levina and P. Bickel, "Maximum Likelihood Estimation of Intrinsic
+        Dimension", NIPS 2004, with medians over at most 2,000 items.
+    """
+    if len(vectors) < 100:
+        return -1.0
+    near, far = NEIGHBOUR_RANKS
+    asked = np.unique(np.linspace(0, len(vectors) - 1, 2000).astype(np.int64))
+    ranks = [len(vectors) - 1 - near, len(vectors) - 1 - far]
+    blocks = [
+        np.partition(vectors[rows] @ vectors.T, ranks, axis=1)[:, ranks]
+        for rows in np.array_split(asked, math.ceil(len(asked) / 100))
+    ]
+    near_squared, far_squared = map(float, 1 - np.median(np.concatenate(blocks), axis=0))
+    if near_squared <= 0 or far_squared <= near_squared:
+        return MAX_CHANCE_COSINE
+    power = math.log(far_squared / near_squared) / math.log(far / near)
+    chance_squared = near_squared * math.pow(CHANCE_NEIGHBOURS / near, power)
+    return min(MAX_CHANCE_COSINE, 1 - chance_squared)
 
 
 def spanning_pairs(duplicates: NearDuplicates) -> list[int]:
@@ -177,7 +214,7 @@ def _hold_caps(found: NearDuplicates, caps: IntArray, params: NearDuplicateParam
                 min_cosine=1 - limit * (1 - params.min_cosine),
             )
         )
-    return found.select(kept, tightened)
+    return NearDuplicates(found.pairs[kept], found.hamming[kept], found.cosine[kept], found.min_cosine, tightened)
 
 
 def _looseness(found: NearDuplicates, params: NearDuplicateParams) -> npt.NDArray[np.float64]:

@@ -113,6 +113,7 @@ def _report(items: list[Item], division: Division, content: IntArray, found: Nea
             for row in spanning_pairs(found)
         ],
         grouped_items=len(np.unique(found.pairs)),
+        min_cosine=round(found.min_cosine, 4),
         tightened=[
             TightenedChain(
                 first=paths[chain.first],

@@ -9,7 +9,9 @@ from tasks.params.section import Section, Share
 
 class NearDuplicateParams(Section):
     max_hamming: int = Field(18, ge=0, le=64, description="Most differing bits of the two perceptual hashes (of 64).")
-    min_cosine: float = Field(0.65, ge=-1, le=1, description="Least cosine of the two whitened embeddings.")
+    min_cosine: float = Field(
+        0.65, ge=-1, le=1, description="Least cosine of the whitened embeddings; more is asked where chance reaches it."
+    )
     max_group_share: Share = Field(0.05, description="No chained group holds more than this share of a class.")
 
 

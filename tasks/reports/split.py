@@ -49,7 +49,8 @@ class LeftOut(Record):
 
 
 class SplitReport(Report):
-    """`near_duplicates` lists the closest pairs that chain everything: n - 1 for a group of n images."""
+    """`near_duplicates` lists the closest pairs that chain everything: n - 1 for a group of n images; `min_cosine` is
+    what was asked of them, more than params say where the data set's ordinary neighbours are close."""
 
     produced_by: ClassVar[str] = "split"
 
@@ -58,6 +59,7 @@ class SplitReport(Report):
     remembered: int
     near_duplicates: list[NearDuplicatePair]
     grouped_items: int
+    min_cosine: float
     tightened: list[TightenedChain]
     leaks: list[Leak]
     left_out: list[LeftOut]
