@@ -61,12 +61,14 @@ def _judge_estimate(
     """Hold a value or its lower bound against the least value that passes; `subject` says what of, such as a class."""
     if estimate is None:
         return _missing(rule, minimum.minimum, minimum.judged_on, "was not measured: there are no test items")
-    value = estimate.value if minimum.judged_on == "point" else estimate.low
-    interval = f"{100 * confidence:g}% CI {estimate.low:.3f}-{estimate.high:.3f}"
-    seen = f"{rule}{subject} {estimate.value:.3f} ({interval})"
+    value = _judged_value(estimate, minimum.judged_on)
+    digits = _telling_digits(value, minimum.minimum)
+    interval = f"{100 * confidence:g}% CI {estimate.low:.{digits}f}-{estimate.high:.{digits}f}"
+    seen = f"{rule}{subject} {estimate.value:.{digits}f} ({interval})"
     if minimum.judged_on == "lower_bound":
         seen = f"the lower bound of {seen}"
-    return _compare(rule, value, minimum.minimum, minimum.judged_on, seen)
+    relation = "reaches" if value >= minimum.minimum else "is below"
+    return _compare(rule, value, minimum.minimum, minimum.judged_on, f"{seen} {relation} {minimum.minimum:.{digits}f}")
 
 
 def _judge_recall(report: EvaluationReport, minimum: Minimum) -> RuleVerdict:
@@ -79,7 +81,7 @@ def _judge_recall(report: EvaluationReport, minimum: Minimum) -> RuleVerdict:
         (score.label, Estimate(value=score.recall, low=score.recall_low, high=score.recall_high, method="wilson"))
         for score in report.per_class
     ]
-    label, worst = min(recalls, key=lambda named: _judged_value(named[1], minimum.judged_on))
+    label, worst = min(recalls, key=lambda named: _or_lowest(_judged_value(named[1], minimum.judged_on)))
     return _judge_estimate("class_recall", worst, minimum, report.confidence, f" of {label!r}")
 
 
@@ -99,22 +101,21 @@ def _judge_gain(baseline: str, report: EvaluationReport, minimum: Minimum) -> Ru
 
 
 def _judge_count(rule: str, count: int, limit: int, what: str) -> RuleVerdict:
-    return _compare(rule, float(count), float(limit), "count", f"{count} {what}", digits=0)
+    relation = "reach" if count >= limit else "are fewer than"
+    return _compare(rule, float(count), float(limit), "count", f"{count} {what} {relation} {limit}")
 
 
-def _compare(rule: str, value: float, limit: float, judged_on: str, seen: str, digits: int = 3) -> RuleVerdict:
+def _compare(rule: str, value: float, limit: float, judged_on: str, text: str) -> RuleVerdict:
     if not math.isfinite(value):
         return _missing(rule, limit, judged_on, f"is {value}, which is no measurement")
-    passed = value >= limit
-    relation = ("is at least" if digits else "are at least") if passed else ("is below" if digits else "are fewer than")
     return RuleVerdict(
         rule=rule,
         value=value,
         limit=limit,
         margin=value - limit,
         judged_on=judged_on,
-        passed=passed,
-        reason=f"{seen} {relation} {limit:.{digits}f} (params.yaml: gate.{rule})",
+        passed=value >= limit,
+        reason=f"{text} (params.yaml: gate.{rule})",
     )
 
 
@@ -132,6 +133,18 @@ def _missing(rule: str, limit: float, judged_on: str, text: str) -> RuleVerdict:
 
 def _judged_value(estimate: Estimate, judged_on: JudgedOn) -> float:
     return estimate.value if judged_on == "point" else estimate.low
+
+
+def _or_lowest(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
+
+
+def _telling_digits(value: float, limit: float) -> int:
+    """Decimals, at least three, that show on which side of the limit the value lies."""
+    for digits in range(3, 9):
+        if value == limit or f"{value:.{digits}f}" != f"{limit:.{digits}f}":
+            return digits
+    return 9
 
 
 if __name__ == "__main__":

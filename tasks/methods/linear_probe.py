@@ -22,7 +22,7 @@ from tasks.ridge import RidgePath, logit_scale
 STRONGEST, WEAKEST = 1e3, 1e-3
 """Ends of the grid of strengths, for features standardised to rows of length 1."""
 
-DEFAULT_STRENGTH = 0.1
+DEFAULT_STRENGTH = 0.01
 """Used where nothing can be held out, such as one item per class."""
 
 DEFAULT_RIDGE_LOGIT_SCALE = 5.0
