@@ -68,11 +68,12 @@ def test_fonts_that_fill_the_code_points_with_symbols_are_left_out(masters: glyp
     assert {"DejaVuSans.ttf", "STIXGeneral.ttf", "cmr10.ttf", *pretrain_glyphs.HELD_OUT_FONTS} <= set(masters.fonts)
 
 
-def test_every_master_shows_ink_that_spans_the_glyph_side(masters: glyphs.Masters) -> None:
-    inked = masters.images.flatten(0, 2) > 0
-    tall = inked.any(dim=2).sum(dim=1)
-    wide = inked.any(dim=1).sum(dim=1)
-    assert torch.maximum(tall, wide).unique().tolist() == [glyphs.GLYPH_SIDE]
+def test_every_master_spans_the_glyph_side_and_is_centred(masters: glyphs.Masters) -> None:
+    for master in masters.images.flatten(0, 2):
+        left, top, right, bottom = Image.fromarray((master * 255).byte().numpy()).getbbox() or (0, 0, 0, 0)
+        assert max(right - left, bottom - top) == glyphs.GLYPH_SIDE
+        assert abs(left + right - glyphs.MASTER_SIDE) <= 1
+        assert abs(top + bottom - glyphs.MASTER_SIDE) <= 1
 
 
 def test_renderings_repeat_for_a_seed_and_no_two_are_alike(masters: glyphs.Masters) -> None:
