@@ -59,7 +59,7 @@ class SplitReport(Report):
     remembered: int
     near_duplicates: list[NearDuplicatePair]
     grouped_items: int
-    min_cosine: float
+    min_cosine: float = -1.0
     tightened: list[TightenedChain]
     leaks: list[Leak]
     left_out: list[LeftOut]
