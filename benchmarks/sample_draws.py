@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,9 +113,9 @@ def standardised_pixel_predictions(train: FloatMatrix, labels: IntVector, test: 
     return pixel_predictions(scaler.transform(train), labels, scaler.transform(test))
 
 
-def backbone_features(scans: npt.NDArray[np.uint8], root: Path, cache: Path) -> FloatMatrix:
+def backbone_features(scans: npt.NDArray[np.uint8], workspace: Workspace) -> FloatMatrix:
     """(items, width) features of (items, 8, 8) grey scans, through the bundled backbone's ONNX graph."""
-    report, graph = cached_backbone(BackboneParams(), root, cache)
+    report, graph = cached_backbone(BackboneParams(), workspace.root, workspace.cache)
     session = open_session(graph)
     images = np.stack([report.preprocess.fit(Image.fromarray(scan).convert("RGB")) for scan in scans])
     parts = [
@@ -126,12 +125,11 @@ def backbone_features(scans: npt.NDArray[np.uint8], root: Path, cache: Path) -> 
     return np.concatenate(parts)
 
 
-def run(root: Path, label_counts: list[int], draws: int) -> list[Comparison]:
+def run(workspace: Workspace, label_counts: list[int], draws: int) -> list[Comparison]:
     """Compare at every number of labels per class; features are computed once."""
     scans, labels = read_scans()
     pixels = scans.reshape(len(scans), -1).astype(np.float32) / 255.0
-    with tempfile.TemporaryDirectory() as cache:
-        features = backbone_features(scans, root, Path(cache))
+    features = backbone_features(scans, workspace)
     return [compare(features, pixels, labels, count, draws) for count in label_counts]
 
 
@@ -162,10 +160,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--record", action="store_true", help=f"also write the figures to {RECORD}")
     arguments = parser.parse_args()
-    root = Workspace.find(Path(__file__).parent).root
-    comparisons = run(root, arguments.labels, arguments.draws)
+    workspace = Workspace.find(Path(__file__).parent)
+    comparisons = run(workspace, arguments.labels, arguments.draws)
     if arguments.record:
-        record(root / RECORD, comparisons)
+        record(workspace.root / RECORD, comparisons)
     print(json.dumps([asdict(row) for row in comparisons]) if arguments.json else as_table(comparisons))
 
 
