@@ -43,7 +43,7 @@ def test_larger_images_are_averaged_over_areas() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (64, 32), dtype=np.uint8)
     pixels = np.frombuffer(inspect(encoded(Image.fromarray(grey)), RULES).pixels or b"", np.uint8).reshape(16, 16)
     areas = grey.reshape(16, 4, 16, 2).mean(axis=(1, 3))
-    assert np.abs(pixels - areas).max() <= 0.5
+    assert np.abs(pixels - areas).max() <= 1.0  # two passes, each rounded
 
 
 def test_orientation_is_applied_before_anything_is_measured_but_size_is_the_stored_one() -> None:

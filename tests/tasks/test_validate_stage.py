@@ -1,0 +1,274 @@
+"""The validate stage as a whole: what it writes, when it stops the line, and what its digest covers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from image_files import bomb_png, encoded, noise, write, write_classes
+
+from tasks.errors import ContractBroken, DataError, ParamsError
+from tasks.params import Params, parse_params
+from tasks.reports import Outcome, ValidationReport
+from tasks.tables import ITEMS, read_table
+from tasks.validate import check_data, validate
+from tasks.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace whose data/raw holds ten cats and ten dogs."""
+    root = tmp_path / "checkout"
+    write_classes(root / "data" / "raw", {"cat": 10, "dog": 10})
+    write(root / "params.yaml", b"data:\n  path: data/raw\n")
+    write(root / "dvc.yaml", b"stages: {}\n")
+    return Workspace(root)
+
+
+def params(path: str | Path = "data/raw", **sections: Any) -> Params:
+    data = {"path": str(path), **sections.pop("data", {})}
+    return parse_params({"data": data, **sections})
+
+
+def rows(workspace: Workspace) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_table(workspace.items, ITEMS).to_pylist()
+    return found
+
+
+def digest(workspace: Workspace, chosen: Params | None = None) -> str:
+    validate(workspace, chosen or params())
+    return ValidationReport.read(workspace.validation).data_digest
+
+
+def test_the_item_table_holds_every_listed_file_sorted_by_path(workspace: Workspace) -> None:
+    write(workspace.raw / "cat" / "bad.jpg", b"<html>")
+    validate(workspace, params())
+    items = rows(workspace)
+    assert [row["path"] for row in items] == sorted(row["path"] for row in items)
+    assert len(items) == 21
+    sound = items[0]
+    content = (workspace.raw / "cat/000.png").read_bytes()
+    assert (sound["path"], sound["label"], sound["status"], sound["reason"]) == ("cat/000.png", "cat", "accepted", None)
+    assert (sound["sha256"], sound["bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert (sound["format"], sound["mode"], sound["width"], sound["height"]) == ("PNG", "RGB", 24, 20)
+    assert len(sound["pixels"]) == 256
+    bad = next(row for row in items if row["path"] == "cat/bad.jpg")
+    assert bad["status"] == "quarantined"
+    assert bad["reason"].startswith("not an image of an allowed format")
+    assert bad["pixels"] is bad["perceptual_hash"] is bad["brightness"] is bad["sharpness"] is bad["width"] is None
+
+
+def test_the_report_counts_and_names(workspace: Workspace) -> None:
+    write(workspace.raw / "cat" / "bad.jpg", b"<html>")
+    write(workspace.raw / "LICENSE", b"free")
+    validate(workspace, params())
+    report = ValidationReport.read(workspace.validation)
+    assert (report.passed, report.layout) == (True, "class folders")
+    assert (report.listed, report.accepted, report.ignored) == (21, 20, 1)
+    assert report.ignored_files == ["LICENSE"]
+    assert [item.path for item in report.quarantined] == ["cat/bad.jpg"]
+    assert (report.labels, report.items_per_label) == (["cat", "dog"], {"cat": 10, "dog": 10})
+
+
+def test_the_same_data_give_the_same_bytes_in_another_checkout_too(workspace: Workspace, tmp_path: Path) -> None:
+    write(workspace.raw / "cat" / "bad.jpg", b"<html>")
+    validate(workspace, params())
+    first = [workspace.items.read_bytes(), workspace.validation.read_bytes()]
+    validate(workspace, params())
+    assert [workspace.items.read_bytes(), workspace.validation.read_bytes()] == first
+    other = Workspace(tmp_path / "another" / "place")
+    shutil.copytree(workspace.raw, other.raw)
+    validate(other, params())
+    assert [other.items.read_bytes(), other.validation.read_bytes()] == first
+
+
+def test_the_digest_is_that_of_the_accepted_rows(workspace: Workspace) -> None:
+    found = digest(workspace)
+    lines = [
+        json.dumps([f"{name}/{n:03d}.png", sha256(workspace.raw / name / f"{n:03d}.png"), name, None, None, None])
+        for name in ("cat", "dog")
+        for n in range(10)
+    ]
+    text = "".join(line.replace(", ", ",") + "\n" for line in lines)
+    assert found == hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_digest_ignores_what_is_not_accepted(workspace: Workspace) -> None:
+    before = digest(workspace)
+    write(workspace.raw / "LICENSE", b"free")
+    write(workspace.raw / "cat" / "bad.jpg", b"<html>")
+    assert digest(workspace) == before
+
+
+@pytest.mark.parametrize("change", ["content", "path", "label", "new item"])
+def test_the_digest_moves_with_every_accepted_fact(workspace: Workspace, change: str) -> None:
+    before = digest(workspace)
+    first = workspace.raw / "cat" / "000.png"
+    if change == "content":
+        first.write_bytes(encoded(noise(500)))
+    elif change == "path":
+        first.rename(first.with_name("renamed.png"))
+    elif change == "label":
+        first.rename(workspace.raw / "dog" / "from_cat.png")
+    else:
+        write(workspace.raw / "dog" / "new.png", encoded(noise(501)))
+    assert digest(workspace) != before
+
+
+def test_the_digest_covers_group_split_and_domain(workspace: Workspace) -> None:
+    paths = [f"{name}/{number:03d}.png" for name in ("cat", "dog") for number in range(10)]
+    seen = set()
+    for header, cell in [("group", "g"), ("domain", "g"), ("split", None), ("comment", "g")]:
+        cells = [cell or ("train" if number % 2 else "test") for number in range(20)]
+        table = "".join(f"{path},{path[:3]},{cell}\n" for path, cell in zip(paths, cells, strict=True))
+        write(workspace.raw / "labels.csv", f"path,label,{header}\n{table}".encode())
+        seen.add(digest(workspace, params("data/raw/labels.csv")))
+    assert len(seen) == 4
+
+
+def test_a_broken_contract_stops_the_line_after_both_files_are_written(workspace: Workspace) -> None:
+    write(workspace.raw / "cow" / "1.png", encoded(noise(500)))
+    for number in range(5):
+        write(workspace.raw / "cat" / f"bad{number}.png", b"broken")
+    with pytest.raises(ContractBroken) as caught:
+        validate(workspace, params())
+    lines = str(caught.value).splitlines()
+    assert lines == [
+        "items_per_class: 1 of 26 items (3.8%) belong to a class with too few usable items; a class needs 5 "
+        "(params.yaml: validate.min_items_per_class). See reports/validation.json",
+        "decodable: 5 of 26 items (19.2%) cannot be decoded (quarantined); at most 5.0% are tolerated "
+        "(params.yaml: validate.max_undecodable_share). See reports/validation.json",
+    ]
+    assert not ValidationReport.read(workspace.validation).passed
+    assert len(rows(workspace)) == 26
+
+
+def test_a_folder_of_hostile_files_is_quarantined_file_by_file(workspace: Workspace) -> None:
+    photo = encoded(noise(600, 200, 200), "JPEG")
+    hostile = {
+        "cat/bomb.png": (bomb_png(), "allowed"),
+        "cat/empty.jpg": (b"", "empty file"),
+        "cat/page.jpg": (b"<!doctype html><title>404</title>", "not an image of an allowed format"),
+        "cat/cut.jpg": (photo[: len(photo) // 2], "broken JPEG data"),
+        "dog/garbled.png": (encoded(noise(601))[:60] + bytes(400), "broken PNG data"),
+        "dog/riff.webp": (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "an image|broken"),
+        "dog/phone.heic": (b"\x00\x00\x00\x18ftypheic", "not an image of an allowed format"),
+    }
+    for path, (data, _) in hostile.items():
+        write(workspace.raw / path, data)
+    validate(workspace, params(validate={"max_undecodable_share": 0.5}))
+    quarantined = {item.path: item.reason for item in ValidationReport.read(workspace.validation).quarantined}
+    assert quarantined.keys() == hostile.keys()
+    for path, (_, words) in hostile.items():
+        assert any(word in quarantined[path] for word in words.split("|")), (path, quarantined[path])
+
+
+def test_a_tree_that_cannot_be_read_is_an_error_before_anything_is_written(workspace: Workspace) -> None:
+    os.mkfifo(workspace.raw / "cat" / "pipe.png")
+    (workspace.raw / "more").symlink_to(workspace.raw / "dog", target_is_directory=True)
+    with pytest.raises(DataError, match=r"holds 2 entries[\s\S]*cat/pipe\.png: a FIFO[\s\S]*more: a link to a folder"):
+        validate(workspace, params())
+    assert not workspace.items.exists()
+    assert not workspace.validation.exists()
+
+
+def test_images_without_class_folders_need_labels(workspace: Workspace) -> None:
+    for number in range(3):
+        write(workspace.root / "flat" / f"{number}.png", encoded(noise(number)))
+    with pytest.raises(DataError, match=r"holds 3 images but no class folders; .*data\.table"):
+        validate(workspace, params("flat"))
+    assert check_data(workspace.root / "flat", params()).passed
+
+
+def test_a_table_named_by_params_labels_the_folder(workspace: Workspace) -> None:
+    paths = [f"{name}/{number:03d}.png" for name in ("cat", "dog") for number in range(10)]
+    text = "".join(f"{path},{'odd' if number % 2 else 'even'}\n" for number, path in enumerate(paths))
+    write(workspace.root / "mine" / "labels.csv", f"file,parity\n{text}".encode())
+    chosen = {"table": "mine/labels.csv", "columns": {"path": "file", "label": "parity"}}
+    validate(workspace, params(data=chosen))
+    report = ValidationReport.read(workspace.validation)
+    assert (report.layout, report.items_per_label) == ("table", {"even": 10, "odd": 10})
+
+
+def test_the_users_suite_is_found_from_the_workspace(workspace: Workspace) -> None:
+    expectation = {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "format", "value_set": ["JPEG"]}}
+    write(workspace.root / "mine.json", json.dumps({"name": "mine", "expectations": [expectation]}).encode())
+    with pytest.raises(ContractBroken, match=r"mine\[0\] expect_column_values_to_be_in_set\(format\): 20 of 20"):
+        validate(workspace, params(validate={"suite": "mine.json"}))
+    with pytest.raises(ParamsError, match=r"absent\.json cannot be read"):
+        validate(workspace, params(validate={"suite": "absent.json"}))
+
+
+def run_by_hand(workspace: Workspace) -> subprocess.CompletedProcess[str]:
+    repository = Path(__file__).parents[2]
+    return subprocess.run(
+        [sys.executable, "-m", "tasks.validate"],
+        cwd=workspace.root,
+        env={**os.environ, "PYTHONPATH": str(repository), "GRAFT_RUN_ID": "run-7"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_stage_runs_by_hand_and_leaves_its_outcome(workspace: Workspace) -> None:
+    found = run_by_hand(workspace)
+    assert (found.returncode, found.stdout) == (0, "")
+    assert found.stderr.splitlines()[-1] == "graft-progress validate 20 20"
+    assert Outcome.read(workspace.outcome("validate")) == Outcome(stage="validate", run_id="run-7", state="done")
+
+
+def test_a_refusal_by_hand_says_so_without_a_traceback(workspace: Workspace) -> None:
+    shutil.rmtree(workspace.raw / "dog")
+    found = run_by_hand(workspace)
+    assert found.returncode == 1
+    assert "validate refused: two_classes: 10 of 10 items" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert Outcome.read(workspace.outcome("validate")).state == "refused"
+
+
+def test_checking_alone_writes_nothing(workspace: Workspace) -> None:
+    before = sorted(workspace.root.rglob("*"))
+    assert check_data(workspace.raw, params()).passed
+    assert sorted(workspace.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("pack", "columns", "listed", "classes"),
+    [
+        ("hymenoptera", {}, 397, 2),
+        ("dogs_cats", {}, 1399, 2),
+        ("sign_digits", {}, 2062, 10),
+        ("pacs_shift/photo", {}, 840, 7),
+        ("pacs_shift/labels.csv", {"label": "class"}, 2360, 7),
+    ],
+)
+@pytest.mark.slow
+def test_real_packs_are_accepted_whole(
+    real_data: Path, pack: str, columns: dict[str, str], listed: int, classes: int
+) -> None:
+    report = check_data(real_data / "data" / pack, params(data={"columns": columns}))
+    assert report.passed, report.reasons
+    assert (report.listed, report.accepted, len(report.labels)) == (listed, listed, classes)
+    assert report.quarantined == []
+
+
+@pytest.mark.slow
+def test_real_awkward_files_end_in_a_report_not_in_a_crash(real_data: Path, tmp_path: Path) -> None:
+    report = check_data(real_data / "data" / "awkward_images", params())
+    reasons = {Path(item.path).name: item.reason for item in report.quarantined}
+    for name in ("decompression_bomb.gif", "bmp_b_reallybig.bmp", "png_decompression_dos.png", "broken.png"):
+        assert name in reasons
+    for name in ("Landscape_6.jpg", "pil_sample_cmyk.jpg", "16bit.cropped.tif", "chi.gif"):
+        assert name not in reasons
