@@ -35,6 +35,15 @@ def count_text(value: float) -> str:
     return f"{value:,.0f}".replace("-", MINUS)
 
 
+def signed_count_text(value: float) -> str:
+    """A difference of counts, always with its sign.
+
+    >>> signed_count_text(1717)
+    '+1,717'
+    """
+    return f"{value:+,.0f}".replace("-", MINUS)
+
+
 def counted_text(count: int, noun: str, plural: str = "") -> str:
     """A count with its noun.
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from tasks.params import Params
-from tasks.plots.number_text import count_text, ratio_text, signed_text, telling_digits
+from tasks.plots.number_text import count_text, ratio_text, signed_count_text, signed_text, telling_digits
 from tasks.reports import (
     AdaptationReport,
     ClassScore,
@@ -37,6 +37,7 @@ class RuleRow:
     margin: str
     judged_on: str
     passed: bool
+    reason: str
 
 
 def rule_row(rule: RuleVerdict) -> RuleRow:
@@ -44,7 +45,13 @@ def rule_row(rule: RuleVerdict) -> RuleRow:
     counted = rule.judged_on == "count"
     digits = telling_digits(rule.limit if rule.value is None else rule.value, rule.limit)
     write = count_text if counted else lambda value: ratio_text(value, digits)
-    margin = "none" if rule.margin is None else signed_text(rule.margin, 0 if counted else digits)
+    margin = (
+        "none"
+        if rule.margin is None
+        else signed_count_text(rule.margin)
+        if counted
+        else signed_text(rule.margin, digits)
+    )
     return RuleRow(
         name=rule.rule,
         value="not available" if rule.value is None else write(rule.value),
@@ -52,6 +59,7 @@ def rule_row(rule: RuleVerdict) -> RuleRow:
         margin=margin,
         judged_on=JUDGED_ON.get(rule.judged_on, rule.judged_on.replace("_", " ")),
         passed=rule.passed,
+        reason=rule.reason,
     )
 
 

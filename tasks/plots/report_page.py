@@ -104,7 +104,7 @@ def _environment() -> Environment:
         "gain": lambda gain: f"{number_text.signed_text(gain.value)}, {number_text.signed_interval_text(gain)}",
         "baseline": baseline_name,
         "breakable": _breakable,
-        "plain": lambda name: name.replace("_", " "),
+        "plain": _method_name,
         "side": lambda side: side.replace("_", " ").capitalize(),
     }
     return environment
@@ -160,6 +160,11 @@ def best_baseline(baselines: list[BaselineScore]) -> BaselineScore | None:
 def baseline_name(name: str) -> str:
     """A baseline as the page calls it."""
     return BASELINES.get(name, name.replace("_", " "))
+
+
+def _method_name(method: str) -> str:
+    """How an interval was made, with people's names written as such."""
+    return method.replace("_", " ").replace("wilson", "Wilson").replace("newcombe", "Newcombe")
 
 
 def _limit(least: Minimum) -> str:

@@ -206,6 +206,13 @@ def test_one_thing_is_not_called_things(tmp_path: Path) -> None:
     assert "0 items left out" in text
 
 
+def test_known_leaks_are_confessed_where_the_scores_stand(tmp_path: Path) -> None:
+    run = page_sources.run(["a", "b"])
+    sealed = Run(**{**vars(run), "split": run.split.model_copy(update={"leaks": []})})
+    assert "has seen, but for 1 leak named under Data. Bars" in PageReader(page_of(run, tmp_path / "leaking")).text
+    assert "has seen. Bars" in PageReader(page_of(sealed, tmp_path / "sealed")).text
+
+
 def test_a_limit_on_the_lower_bound_is_drawn_as_such(tmp_path: Path) -> None:
     params = parse_params({"gate": {"accuracy": {"minimum": 0.7, "judged_on": "lower_bound"}}})
     text = PageReader(page_of(page_sources.run(params=params), tmp_path)).text
@@ -253,6 +260,7 @@ def test_a_value_just_below_its_limit_never_looks_equal_to_it() -> None:
 
 def test_a_rule_without_a_value_is_broken_and_says_so() -> None:
     row = rule_row(page_sources.rule("gain_over_raw_pixels", None, 0.0))
+    assert rule_row(page_sources.rule("min_test_items", 1747.0, 30.0, "count")).margin == "+1,717"
     assert (row.value, row.margin, row.passed) == ("not available", "none", False)
 
 
