@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from prefect.artifacts import (
 
 from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
 from tasks.reports import EvaluationReport, Verdict
-from tasks.stage import PROGRESS_MARK
+from tasks.stage import PROGRESS_MARK, draw_bar
 
 UPDATE_SECONDS = 2.0
 DVC_CHATTER = (
@@ -49,11 +50,14 @@ class ProgressLines:
         self.stage, self.log = stage, log
         self._artifact: UUID | None = None
         self._shown, self._next = -1.0, 0.0
+        self._bar = draw_bar if sys.stderr.isatty() else None
 
     def line(self, text: str) -> None:
         done, total = _progress(text)
         if total:
             self._show(100.0 * done / total)
+            if self._bar:
+                self._bar(self.stage, done, total)
         elif text.strip() and not text.strip().startswith(DVC_CHATTER):
             self.log(text)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -80,8 +79,3 @@ def run_flow(workspace: Workspace, run_id: str) -> RunResult:
 def new_run_id() -> str:
     """Sorts by time, unique across machines."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
-
-
-def progress_to_terminal() -> bool:
-    """Whether a person watches."""
-    return sys.stderr.isatty()

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from tasks.errors import ParamsError
+from tasks.errors import DataError, ParamsError
 from tasks.params import Params, load_params, parse_params
 from tasks.params.document import check_key, path_rule
 from tasks.reports import write_bytes
@@ -52,8 +52,14 @@ def parse_override(text: str, workspace: Workspace, caller: Path) -> Edit:
 
 
 def data_edits(path: str, workspace: Workspace, caller: Path) -> list[Edit]:
-    """What `--data PATH` changes: a folder, or a table and the folder it stands in."""
+    """What `--data PATH` changes: a folder, or a table and the folder it stands in.
+
+    Raises:
+        DataError: nothing is there.
+    """
     absolute = (caller / Path(path).expanduser()).absolute()
+    if not absolute.exists() and stored_path(absolute, workspace) != workspace.relative(workspace.sample):
+        raise DataError(f"--data {path}: {absolute} does not exist; give the folder or the table of your images")
     if absolute.suffix.lower() in TABLE_SUFFIXES and not absolute.is_dir():
         return [
             Edit(("data", "path"), stored_path(absolute.parent, workspace)),

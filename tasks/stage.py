@@ -14,21 +14,34 @@ from tasks.reports import Outcome
 from tasks.workspace import Workspace
 
 PROGRESS_MARK = "graft-progress"
+RUN_ID = "GRAFT_RUN_ID"
 
 
 class Progress:
-    """Prints `graft-progress STAGE DONE TOTAL` lines, a few a second, for whoever shows the bar."""
+    """How far a stage is: marked lines for the run that started it, a bar for a person, nothing for a pipe."""
 
     def __init__(self, stage: str, total: int) -> None:
         self.stage, self.total, self.done = stage, total, 0
         self._next = 0.0
+        self._show = _mark if RUN_ID in os.environ else draw_bar if sys.stderr.isatty() else None
 
     def advance(self, count: int = 1) -> None:
         self.done += count
         now = time.monotonic()
-        if now >= self._next or self.done >= self.total:
+        if self._show and (now >= self._next or self.done >= self.total):
             self._next = now + 0.3
-            print(f"{PROGRESS_MARK} {self.stage} {self.done} {self.total}", file=sys.stderr, flush=True)
+            self._show(self.stage, self.done, self.total)
+
+
+def _mark(stage: str, done: int, total: int) -> None:
+    print(f"{PROGRESS_MARK} {stage} {done} {total}", file=sys.stderr, flush=True)
+
+
+def draw_bar(stage: str, done: int, total: int) -> None:
+    """Redraw one line of a terminal: the stage, a bar and the count."""
+    width = 30 * done // max(1, total)
+    end = "\n" if done >= total else ""
+    print(f"\r{stage:<9} [{'#' * width}{'.' * (30 - width)}] {done}/{total}", end=end, file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
@@ -39,7 +52,7 @@ def say(text: str) -> None:
 def run_stage(stage: str, body: Callable[[Workspace, Params], None]) -> None:
     """Run one stage in this process and leave its outcome file; exits 1 unless the stage is done."""
     workspace = Workspace.find()
-    run_id = os.environ.get("GRAFT_RUN_ID", "by-hand")
+    run_id = os.environ.get(RUN_ID, "by-hand")
     try:
         body(workspace, load_params(workspace.params))
         outcome = Outcome(stage=stage, run_id=run_id, state="done")
