@@ -20,6 +20,9 @@ from tasks.params import NearDuplicateParams
 MAX_COMPONENTS = 192
 """Principal components kept by the whitening: fewer link strangers, more lose crops and resizes."""
 
+MIN_VARIANCE = 3e-5
+"""Components with a smaller share of the variance are noise, which whitening would blow up."""
+
 SMALLEST_CAP = 2
 """Two images may always be called one, however small their class."""
 
@@ -101,9 +104,8 @@ def whiten(features: npt.NDArray[np.floating]) -> FloatMatrix:
     wide = centred.shape[1] > centred.shape[0]
     variances, directions = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
     kept = min(MAX_COMPONENTS, max(1, len(features) // 2), len(variances))
+    kept = min(kept, int(np.count_nonzero(variances > MIN_VARIANCE * max(float(variances.sum()), 1e-30))))
     variances, directions = variances[::-1][:kept], directions[:, ::-1][:, :kept]
-    real = variances > 1e-10 * max(float(variances[0]), 1e-30)
-    variances, directions = variances[real], directions[:, real]
     white = directions if wide else centred @ (directions / np.sqrt(variances))
     lengths = np.linalg.norm(white, axis=1, keepdims=True)
     unit: FloatMatrix = np.divide(white, lengths, out=np.zeros_like(white), where=lengths > 0).astype(np.float32)
