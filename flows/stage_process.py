@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from flows.dvc_commands import BLOCKED, dvc_command, dvc_environment, explain
+from flows.dvc_commands import dvc_command, dvc_environment, explain
 from flows.dvc_repair import back_up_dvc_lock, repair
 from flows.processes import RUN_ID, WORKSPACE, end_run_processes
 from flows.supervised import Ending, run_supervised
@@ -114,21 +114,26 @@ def _outcome(ws: Workspace, stage: str, run_id: str) -> Outcome | None:
 
 def _failure(stage: str, ending: Ending) -> StageResult:
     """An end without a readable outcome, or with outs that DVC did not record."""
-    killed = _signal_number(ending)
-    if killed is not None:
-        hint = " (often the machine ran out of memory)" if killed == signal.SIGKILL else ""
-        reasons = [f"{stage} was killed by {_signal_name(killed)}{hint}; its last lines:", *ending.tail]
+    number = _signal_number(ending)
+    if number is not None:
+        hint = " (often the machine ran out of memory)" if number == signal.SIGKILL else ""
+        reasons = [f"{stage} was killed by {_signal_name(number)}{hint}; its last lines:", *ending.tail]
         return StageResult(stage, "failed", reasons, died=True)
-    if any(sign in line for line in ending.tail for sign in BLOCKED):
-        return StageResult(stage, "failed", [f"{stage} did not start: {explain(ending.tail)}"])
-    reasons = [f"{stage} ended without an outcome (dvc exit code {ending.exit_code}); its last lines:", *ending.tail]
-    return StageResult(stage, "failed", reasons, internal=True, died=True)
+    if _command_exit_code(ending) is not None:
+        reasons = [f"{stage} ended without an outcome; its last lines:", *ending.tail]
+        return StageResult(stage, "failed", reasons, internal=True, died=True)
+    return StageResult(stage, "failed", [f"DVC could not run or record {stage}: {explain(ending.tail)}"])
+
+
+def _command_exit_code(ending: Ending) -> int | None:
+    """What the stage's own command exited with, if DVC says that it failed."""
+    codes = [int(match[1]) for line in ending.tail if (match := _EXITED.search(line))]
+    return codes[-1] if codes else None
 
 
 def _signal_number(ending: Ending) -> int | None:
     """The signal that ended the supervisor, DVC or the stage's own process."""
-    codes = [int(match[1]) for line in ending.tail if (match := _EXITED.search(line))]
-    for code in (ending.exit_code, *codes):
+    for code in (ending.exit_code, _command_exit_code(ending) or 0):
         # Negative as Python tells it, 128 + n as a shell does; 255 is DVC's word for every error.
         number = -code if code < 0 else code - 128
         if 0 < number < signal.NSIG:

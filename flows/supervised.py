@@ -62,7 +62,7 @@ class LineReader:
         self._tell(rest.rstrip(b"\r").rpartition(b"\r")[2])
 
     def _progress(self, state: bytes) -> None:
-        if time.monotonic() >= self._next_progress:
+        if state.strip() and time.monotonic() >= self._next_progress:
             self._next_progress = time.monotonic() + PROGRESS_SECONDS
             self._tell(state)
 

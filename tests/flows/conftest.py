@@ -215,3 +215,17 @@ def toy(toy_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for process in toy.processes():
         with suppress(psutil.Error):
             process.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def finished_template(toy_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    toy = Toy.copy(toy_template, tmp_path_factory.mktemp("finished").resolve() / "template")
+    assert toy.run("one").state == "done"
+    return toy.root
+
+
+@pytest.fixture
+def finished(toy: Toy, finished_template: Path) -> Toy:
+    """A toy workspace in which stage `one` is up to date."""
+    shutil.rmtree(toy.root)
+    return Toy.copy(finished_template, toy.root)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,9 @@ from tasks.errors import WorkspaceError
 from tasks.workspace import Workspace
 
 
-def test_status_says_why_each_stage_would_run(toy: Toy) -> None:
-    toy.run("one")
-    (toy.root / "data" / "zero.txt").write_text("other\n")
-    status = dvc_status(toy.workspace)
+def test_status_says_why_each_stage_would_run(finished: Toy) -> None:
+    (finished.root / "data" / "zero.txt").write_text("other\n")
+    status = dvc_status(finished.workspace)
     assert status["one"] == ["data/zero.txt modified"]
     assert "data/two.txt deleted" in status["two"]
     assert set(status) == {"one", "two", "three"}
@@ -56,8 +55,8 @@ def test_dvc_is_set_up_without_links_reports_or_upgrade_checks(tmp_path: Path) -
     assert run_dvc(workspace, "config", "core.autostage").strip() == "false"
 
 
-def test_a_checkout_that_lost_its_git_still_works(toy: Toy, tmp_path: Path) -> None:
-    subprocess.run(["rm", "-rf", ".git"], cwd=toy.root, check=True)
+def test_a_checkout_that_lost_its_git_still_works(toy: Toy) -> None:
+    shutil.rmtree(toy.root / ".git")
     with pytest.raises(WorkspaceError):
         dvc_status(toy.workspace)
     assert ensure_dvc(toy.workspace) == ["told DVC that this folder has no git (.dvc/config.local)"]

@@ -177,14 +177,6 @@ def test_a_draft_that_is_being_written_stays(workspace: Workspace) -> None:
     assert workspace.verdict.read_text() == "half"
 
 
-@pytest.fixture(scope="module")
-def finished(toy_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """A toy workspace in which stage `one` is up to date."""
-    toy = Toy.copy(toy_template, tmp_path_factory.mktemp("finished").resolve() / "workspace")
-    assert toy.run("one").state == "done"
-    return toy
-
-
 @pytest.mark.parametrize("content", ["", pytest.param('{"write": {', marks=pytest.mark.slow)])
 def test_dvc_is_blocked_by_a_broken_rwlock_and_a_stage_runs_all_the_same(finished: Toy, content: str) -> None:
     rwlock(finished.workspace).write_text(content)

@@ -18,6 +18,7 @@ from conftest import Toy, wait_for
 
 from flows.dvc_commands import dvc_command, dvc_environment
 from tasks.errors import StageFailed
+from tasks.reports import Outcome
 
 
 def test_a_stage_that_did_its_work_is_done(toy: Toy) -> None:
@@ -27,22 +28,19 @@ def test_a_stage_that_did_its_work_is_done(toy: Toy) -> None:
     assert result.seconds > 0
 
 
-def test_a_stage_that_is_up_to_date_is_unchanged(toy: Toy) -> None:
-    toy.run("one")
-    assert toy.run("one", "later").state == "unchanged"
+def test_a_stage_that_is_up_to_date_is_unchanged(finished: Toy) -> None:
+    assert finished.run("one", "later").state == "unchanged"
 
 
-def test_a_deleted_out_comes_back_from_the_cache_as_unchanged(toy: Toy) -> None:
-    toy.run("one")
-    before = (toy.root / "data/one.txt").read_bytes()
-    (toy.root / "data/one.txt").unlink()
-    assert toy.run("one", "later").state == "unchanged"
-    assert (toy.root / "data/one.txt").read_bytes() == before
+def test_a_deleted_out_comes_back_from_the_cache_as_unchanged(finished: Toy) -> None:
+    before = (finished.root / "data/one.txt").read_bytes()
+    (finished.root / "data/one.txt").unlink()
+    assert finished.run("one", "later").state == "unchanged"
+    assert (finished.root / "data/one.txt").read_bytes() == before
 
 
-def test_force_runs_a_stage_that_is_up_to_date(toy: Toy) -> None:
-    toy.run("one")
-    assert toy.run("one", "later", force=True).state == "done"
+def test_force_runs_a_stage_that_is_up_to_date(finished: Toy) -> None:
+    assert finished.run("one", "later", force=True).state == "done"
 
 
 def test_a_refusal_is_refused_with_its_reasons_although_dvc_only_says_255(
@@ -74,8 +72,7 @@ def test_a_stage_without_an_outcome_failed_and_its_last_lines_are_the_reasons(
 
 
 def test_the_outcome_of_an_earlier_run_is_not_believed(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOY_one", "refuse")
-    toy.run("one")
+    Outcome(stage="one", run_id="run", state="refused").write(toy.workspace.outcome("one"))
     monkeypatch.setenv("TOY_one", "crash")
     assert toy.run("one").state == "failed"
 
@@ -83,7 +80,7 @@ def test_the_outcome_of_an_earlier_run_is_not_believed(toy: Toy, monkeypatch: py
 def test_a_stage_that_says_done_without_its_out_failed(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOY_one", "forget")
     result = toy.run("one")
-    assert result.state == "failed"
+    assert (result.state, result.died) == ("failed", False)
     assert any("data/one.txt" in reason for reason in result.reasons)
 
 
@@ -96,7 +93,7 @@ def test_the_signal_that_killed_a_stage_is_named(toy: Toy, monkeypatch: pytest.M
 
 def test_a_stage_that_dvc_does_not_know_failed_with_its_words(toy: Toy) -> None:
     result = toy.run("four")
-    assert result.state == "failed"
+    assert (result.state, result.died) == ("failed", False)
     assert any("'four' not found" in reason for reason in result.reasons)
 
 
@@ -274,7 +271,7 @@ def test_sigkill_at_a_random_moment_leaves_nothing_and_the_next_run_ends_the_sam
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 130))
-def test_sigkill_at_many_random_moments(
+def test_killing_any_processes_at_random_moments_again_and_again_does_not_change_the_end(
     toy: Toy, undisturbed: dict[str, str], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOY_SECONDS", "0.05")
@@ -282,14 +279,14 @@ def test_sigkill_at_many_random_moments(
     for _ in range(moments.randint(1, 3)):
         driver = toy.drive("killed")
         time.sleep(moments.uniform(0.2, 3.0))
-        victims = moments.sample([driver, *toy.processes()], k=1)
-        for victim in {*victims, driver}:
-            with pytest.MonkeyPatch.context():
-                _kill(victim)
+        below = toy.processes()
+        for victim in (*moments.sample(below, k=moments.randint(0, len(below))), driver):
+            _kill(victim)
         driver.wait()
     output, _ = toy.drive("after").communicate(timeout=60)
     assert "result three" in output
     assert toy.digests() == undisturbed
+    assert toy.is_deserted(0.5)
 
 
 def _kill(victim: psutil.Process | subprocess.Popen[str]) -> None:
