@@ -44,19 +44,18 @@ def rule_row(rule: RuleVerdict) -> RuleRow:
     """A rule with as many digits as it takes to tell its value from its limit; a count of items has none."""
     counted = rule.judged_on == "count"
     digits = telling_digits(rule.limit if rule.value is None else rule.value, rule.limit)
-    write = count_text if counted else lambda value: ratio_text(value, digits)
-    margin = (
-        "none"
-        if rule.margin is None
-        else signed_count_text(rule.margin)
-        if counted
-        else signed_text(rule.margin, digits)
-    )
+
+    def write(value: float) -> str:
+        return count_text(value) if counted else ratio_text(value, digits)
+
+    def write_margin(value: float) -> str:
+        return signed_count_text(value) if counted else signed_text(value, digits)
+
     return RuleRow(
         name=rule.rule,
         value="not available" if rule.value is None else write(rule.value),
         limit=write(rule.limit),
-        margin=margin,
+        margin="none" if rule.margin is None else write_margin(rule.margin),
         judged_on=JUDGED_ON.get(rule.judged_on, rule.judged_on.replace("_", " ")),
         passed=rule.passed,
         reason=rule.reason,
@@ -65,11 +64,16 @@ def rule_row(rule: RuleVerdict) -> RuleRow:
 
 def headline(verdict: Verdict) -> str:
     """The verdict in one sentence."""
-    broken = sum(not rule.passed for rule in verdict.rules)
-    rules = f"{len(verdict.rules)} rules" if len(verdict.rules) != 1 else "1 rule"
+    rules, broken = len(verdict.rules), sum(not rule.passed for rule in verdict.rules)
     if verdict.passed:
-        return "The gate's only rule holds." if len(verdict.rules) == 1 else f"All {rules} of the gate hold."
-    return f"{broken} of the gate's {rules} {'is' if broken == 1 else 'are'} broken; this model may not be exported."
+        return "The gate's only rule holds." if rules == 1 else f"All {rules} rules of the gate hold."
+    which = "The gate's only rule is" if rules == 1 else f"{broken} of the gate's {rules} rules {is_or_are(broken)}"
+    return f"{which} broken; this model may not be exported."
+
+
+def is_or_are(count: int) -> str:
+    """The verb that goes with a count."""
+    return "is" if count == 1 else "are"
 
 
 def classes_by_recall(report: EvaluationReport) -> list[ClassScore]:

@@ -19,7 +19,7 @@ from tasks.plots.confusion_map import confused_pairs, confusion_map
 from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
 from tasks.plots.mistakes import read_mistakes
 from tasks.plots.number_text import EN_DASH, MINUS, telling_digits
-from tasks.plots.page_rows import rule_row
+from tasks.plots.page_rows import headline, rule_row
 from tasks.plots.report_page import write_report_page
 from tasks.reports import Estimate, StrengthScore
 from tasks.tables import write_table
@@ -256,6 +256,19 @@ def test_a_value_just_below_its_limit_never_looks_equal_to_it() -> None:
     row = rule_row(page_sources.rule("accuracy", 0.79996, 0.8))
     assert (row.value, row.limit, row.margin) == ("0.79996", "0.80000", f"{MINUS}0.00004")
     assert telling_digits(0.8, 0.8) == 3
+
+
+def test_the_headline_agrees_in_number_with_its_rules() -> None:
+    passed = page_sources.verdict(page_sources.evaluation(["a", "b"]))
+    one = passed.model_copy(update={"rules": [page_sources.rule("accuracy", 0.9, 0.8)]})
+    broken = [page_sources.rule("accuracy", 0.7, 0.8)]
+    refused = one.model_copy(update={"passed": False, "rules": broken})
+    assert headline(passed) == "All 7 rules of the gate hold."
+    assert headline(one) == "The gate's only rule holds."
+    assert headline(refused).startswith("The gate's only rule is broken;")
+    assert headline(refused.model_copy(update={"rules": broken + passed.rules})).startswith(
+        "1 of the gate's 8 rules is"
+    )
 
 
 def test_a_rule_without_a_value_is_broken_and_says_so() -> None:
