@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from tasks.digests import rows_sha256
 from tasks.errors import ContractBroken, DataError
-from tasks.expectations.quarantine import conflicting_reasons, unusable_reason
+from tasks.expectations.conflicts import conflicting_reasons
 from tasks.layouts import Listing, list_items
 from tasks.modalities.images import Inspection, inspect_files
 from tasks.params import Params, ValidateParams
@@ -80,16 +80,15 @@ def examine(listing: Listing, rules: ValidateParams, suite: Path | None, labelle
         # Great Expectations takes seconds to import; Pillow decodes meanwhile, outside the interpreter lock.
         loading.submit(import_module, "tasks.expectations.suite")
         inspections = _inspect(listing, rules)
-    unusable = [unusable_reason(found, rules) for found in inspections]
-    contents = [found.sha256 if reason is None else None for found, reason in zip(inspections, unusable, strict=True)]
+    contents = [None if found.reason else found.sha256 for found in inspections]
     conflicting = conflicting_reasons(listing.items, contents) if labelled else [None] * len(contents)
-    reasons = [one or other for one, other in zip(unusable, conflicting, strict=True)]
+    reasons = [found.reason or conflict for found, conflict in zip(inspections, conflicting, strict=True)]
     items = _item_table(listing, inspections, reasons)
 
     from tasks.expectations.item_frame import item_frame
     from tasks.expectations.suite import judge
 
-    frame = item_frame(items, [reason is None for reason in unusable])
+    frame = item_frame(items, [found.reason is None for found in inspections])
     return Examination(items, _report(listing, items, judge(frame, rules, labelled, suite)))
 
 

@@ -3,4 +3,4 @@
 import os
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
-"""Great Expectations reads it when it is imported: the data never leave the machine."""
+"""Read when Great Expectations is imported, by the versions that send usage events."""

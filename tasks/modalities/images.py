@@ -31,7 +31,9 @@ _large_image = threading.Lock()
 
 @dataclass(frozen=True)
 class Inspection:
-    """One image file. `reason` says why it cannot be used; what is then unknown is None.
+    """One image file. `reason` says why it cannot be used (undecodable, or of a size or mode that params do not allow).
+
+    What could not be had is None.
 
     `width` and `height` are the stored ones (before EXIF orientation), pixels; `brightness` is the mean grey in
     [0, 255]; `sharpness` the variance of the Laplacian (grey levels squared); `pixels` the upright image as 16 x 16
@@ -74,7 +76,7 @@ def inspect_file(path: Path, rules: ValidateParams) -> Inspection:
 
 
 def inspect(data: bytes, rules: ValidateParams) -> Inspection:
-    """Inspect one file's content against params.validate: formats and pixel cap are judged before decoding."""
+    """Inspect one file's content against params.validate; formats and the pixel cap are judged before decoding."""
     known = Inspection(len(data), bytes_sha256(data))
     formats = tuple(rules.formats)
     try:
@@ -91,7 +93,18 @@ def inspect(data: bytes, rules: ValidateParams) -> Inspection:
         brightness=brightness(grey),
         sharpness=sharpness(grey),
         pixels=thumbnail(grey).tobytes(),
+        reason=_disallowed(str(header.mode), width, height, rules),
     )
+
+
+def _disallowed(mode: str, width: int, height: int, rules: ValidateParams) -> str | None:
+    if mode not in rules.modes:
+        return f"mode {mode} is not allowed (validate.modes)"
+    if min(width, height) < rules.min_side:
+        return f"{width}x{height} pixels, a side is below {rules.min_side} (validate.min_side)"
+    if max(width, height) > rules.max_side:
+        return f"{width}x{height} pixels, a side is above {rules.max_side} (validate.max_side)"
+    return None
 
 
 def brightness(grey: Image.Image) -> float:

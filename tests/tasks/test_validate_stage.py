@@ -17,6 +17,7 @@ from image_files import bomb_png, encoded, noise, write, write_classes
 from tasks.errors import ContractBroken, DataError, ParamsError
 from tasks.params import Params, parse_params
 from tasks.reports import Outcome, ValidationReport
+from tasks.stage import run_stage
 from tasks.tables import ITEMS, read_table
 from tasks.validate import check_data, validate
 from tasks.workspace import Workspace
@@ -210,32 +211,36 @@ def test_the_users_suite_is_found_from_the_workspace(workspace: Workspace) -> No
         validate(workspace, params(validate={"suite": "absent.json"}))
 
 
-def run_by_hand(workspace: Workspace) -> subprocess.CompletedProcess[str]:
-    repository = Path(__file__).parents[2]
-    return subprocess.run(
+def test_the_stage_runs_by_hand_quietly_and_leaves_its_outcome(workspace: Workspace) -> None:
+    found = subprocess.run(
         [sys.executable, "-m", "tasks.validate"],
         cwd=workspace.root,
-        env={**os.environ, "PYTHONPATH": str(repository), "GRAFT_RUN_ID": "run-7"},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "GRAFT_RUN_ID": "run-7"},
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def test_the_stage_runs_by_hand_and_leaves_its_outcome(workspace: Workspace) -> None:
-    found = run_by_hand(workspace)
     assert (found.returncode, found.stdout) == (0, "")
-    assert found.stderr.splitlines()[-1] == "graft-progress validate 20 20"
+    lines = found.stderr.splitlines()
+    assert all(line.startswith("graft-progress validate ") for line in lines)
+    assert lines[-1] == "graft-progress validate 20 20"
     assert Outcome.read(workspace.outcome("validate")) == Outcome(stage="validate", run_id="run-7", state="done")
 
 
-def test_a_refusal_by_hand_says_so_without_a_traceback(workspace: Workspace) -> None:
+def test_a_refusal_by_hand_says_so_without_a_traceback(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.rmtree(workspace.raw / "dog")
-    found = run_by_hand(workspace)
-    assert found.returncode == 1
-    assert "validate refused: two_classes: 10 of 10 items" in found.stderr
-    assert "Traceback" not in found.stderr
-    assert Outcome.read(workspace.outcome("validate")).state == "refused"
+    monkeypatch.chdir(workspace.root)
+    with pytest.raises(SystemExit) as caught:
+        run_stage("validate", validate)
+    assert caught.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "validate refused: two_classes: 10 of 10 items" in printed.err
+    assert "Traceback" not in printed.err
+    outcome = Outcome.read(workspace.outcome("validate"))
+    assert (outcome.state, len(outcome.reasons)) == ("refused", 1)
 
 
 def test_checking_alone_writes_nothing(workspace: Workspace) -> None:
@@ -265,7 +270,7 @@ def test_real_packs_are_accepted_whole(
 
 
 @pytest.mark.slow
-def test_real_awkward_files_end_in_a_report_not_in_a_crash(real_data: Path, tmp_path: Path) -> None:
+def test_real_awkward_files_end_in_a_report_not_in_a_crash(real_data: Path) -> None:
     report = check_data(real_data / "data" / "awkward_images", params())
     reasons = {Path(item.path).name: item.reason for item in report.quarantined}
     for name in ("decompression_bomb.gif", "bmp_b_reallybig.bmp", "png_decompression_dos.png", "broken.png"):
