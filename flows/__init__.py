@@ -1,0 +1,1 @@
+"""When stages run, whether to go on, what is announced: Prefect, DVC, git and the command line."""

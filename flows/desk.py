@@ -13,7 +13,7 @@ from flows.inputs import write_inputs
 from flows.outlook import finished_result
 from flows.result import RunResult
 from flows.workspace_lock import workspace_lock
-from tasks.errors import StageInputError
+from tasks.errors import StageFailed, WorkspaceError
 from tasks.params import Params
 from tasks.sample import sample_is_current, write_sample
 from tasks.stage import say
@@ -63,16 +63,24 @@ def run_flow(workspace: Workspace, run_id: str) -> RunResult:
     """Start Prefect (only now: it costs seconds) and run the flow.
 
     Raises:
-        StageInputError: the flow ended without leaving its result.
+        WorkspaceError: Prefect could not be reached or started.
+        StageFailed: the flow ended without leaving its result.
     """
     for name, value in QUIET_PREFECT.items():
         os.environ.setdefault(name, value)
     from flows.corridor import adapt_flow
 
     result_file = workspace.run_result(run_id)
-    state: Any = adapt_flow(str(workspace.root), run_id, return_state=True)
+    try:
+        state: Any = adapt_flow(str(workspace.root), run_id, return_state=True)
+    except Exception as err:
+        server = os.environ.get("PREFECT_API_URL", "the embedded server")
+        raise WorkspaceError(
+            f"Prefect could not run the flow ({server}): {err}; start the server (`prefect server start`), or unset "
+            "PREFECT_API_URL (and `prefect config unset PREFECT_API_URL`) to run without one"
+        ) from err
     if not result_file.exists():
-        raise StageInputError(f"the flow ended as {state.name} without a result: {state.message}")
+        raise StageFailed(f"the flow ended as {state.name} without a result: {state.message}")
     return RunResult.read(result_file)
 
 
