@@ -1,7 +1,8 @@
 """Which processes belong to a run, and how the last of them is ended.
 
-Every process of a stage carries the run's id and the workspace in its environment. DVC closes inherited descriptors
-before it starts a stage, so a lock's descriptor does not reach the process that writes; the environment does.
+Every process that a run starts carries the run's id and the workspace in its environment, a stage's also the stage. DVC
+closes inherited descriptors before it starts a stage, so the lock's does not reach the process that writes; the
+environment does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tasks.errors import WorkspaceError
 
 RUN_ID = "GRAFT_RUN_ID"
 WORKSPACE = "GRAFT_WORKSPACE"
+STAGE = "GRAFT_STAGE"
 
 GRACE_SECONDS = 5.0
 KILL_SECONDS = 10.0
@@ -47,22 +50,26 @@ def lived_at(pid: int, when: float) -> bool:
         return False
 
 
-def run_processes(root: Path, run_id: str) -> list[psutil.Process]:
-    """The living processes, other than this one, that the run `run_id` started in the workspace `root`."""
+def marks(root: Path, run_id: str, stage: str | None = None) -> dict[str, str]:
+    """The environment variables by which a process is known to belong to a run, or to one stage of it."""
+    return {RUN_ID: run_id, WORKSPACE: str(root), **({STAGE: stage} if stage else {})}
+
+
+def marked_processes(wanted: Mapping[str, str]) -> list[psutil.Process]:
+    """The living processes, other than this one, that carry all the `wanted` marks."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            environment = process.environ()
-            if (environment.get(RUN_ID), environment.get(WORKSPACE)) == (run_id, str(root)):
+            if process.pid != os.getpid() and wanted.items() <= process.environ().items():
                 found.append(process)
-    return [process for process in found if process.pid != os.getpid()]
+    return found
 
 
-def end_run_processes(root: Path, run_id: str, grace_seconds: float = GRACE_SECONDS) -> list[int]:
-    """End every process of a run: TERM, then KILL after the grace.
+def end_marked_processes(wanted: Mapping[str, str], grace_seconds: float = GRACE_SECONDS) -> list[int]:
+    """End every process that carries all the `wanted` marks: TERM, then KILL after the grace.
 
     Returns:
-        The pids that were ended, sorted; empty if the run had left none.
+        The pids that were ended, sorted; empty if there were none.
     Raises:
         WorkspaceError: a process outlives KILL (it hangs in the kernel, or belongs to another user).
     """
@@ -70,7 +77,7 @@ def end_run_processes(root: Path, run_id: str, grace_seconds: float = GRACE_SECO
     for signal_number, seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS)):
         signalled: set[int] = set()
         deadline = time.monotonic() + seconds
-        while living := run_processes(root, run_id):
+        while living := marked_processes(wanted):
             if time.monotonic() > deadline:
                 break
             for process in living:
@@ -84,7 +91,7 @@ def end_run_processes(root: Path, run_id: str, grace_seconds: float = GRACE_SECO
             return sorted(ended)
     pids = ", ".join(str(process.pid) for process in living)
     raise WorkspaceError(
-        f"process {pids} of the ended run {run_id} still lives in {root} and does not react to SIGKILL; "
+        f"process {pids} of the ended run {wanted[RUN_ID]} still lives and does not react to SIGKILL; "
         "end it (often a hung disk or network mount), then run again"
     )
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from flows.dvc_commands import dvc_command, dvc_environment, explain
 from flows.dvc_repair import back_up_dvc_lock, repair
-from flows.processes import RUN_ID, WORKSPACE, end_run_processes
+from flows.processes import end_marked_processes, marks
 from flows.supervised import Ending, run_supervised
 from tasks.errors import StageFailed, StageInputError
 from tasks.reports import Outcome
@@ -80,11 +80,12 @@ def _run(
     force: bool,
 ) -> Ending:
     command = dvc_command("repro", "--single-item", *(["--force"] if force else []), stage)
-    environment = {**dvc_environment(), RUN_ID: run_id, WORKSPACE: str(ws.root)}
+    wanted = marks(ws.root, run_id, stage)
+    environment = {**dvc_environment(), **wanted}
     ending = run_supervised(command, ws.root, environment, timeout_seconds, on_line, cancelled)
     if ending.exit_code < 0:
         # The supervisor was killed, so nobody ended what was below it.
-        end_run_processes(ws.root, run_id)
+        end_marked_processes(wanted)
     if ending.stopped == "cancelled":
         raise StageFailed(f"{stage} was cancelled")
     return ending

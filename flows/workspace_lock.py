@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from flows.processes import end_run_processes, start_mark
+from flows.processes import end_marked_processes, marks, start_mark
 from tasks.errors import WorkspaceError
 from tasks.reports import Record
 from tasks.workspace import Workspace
@@ -35,8 +35,9 @@ class LockHolder(Record):
 def workspace_lock(ws: Workspace, run_id: str) -> Iterator[list[str]]:
     """Hold the workspace for one run; yields one line per thing that was mended on the way in.
 
-    A run that was killed leaves its record in the lock file. Processes of that run that still live are ended first
-    (known by the run id and the workspace in their environment, so that a stranger is never touched).
+    While it is held, this process's environment carries the run's marks, so that whatever is started can be told. A run
+    that was killed leaves its record in the lock file: its processes that still live (a stage, Prefect's own temporary
+    server) are ended first, known by their marks, so that a stranger is never touched.
 
     Raises:
         WorkspaceError: a living run holds the workspace, or .graft/lock cannot be opened.
@@ -47,11 +48,25 @@ def workspace_lock(ws: Workspace, run_id: str) -> Iterator[list[str]]:
         lines = _end_dead_run(_holder(descriptor), ws)
         _write(descriptor, _this_process(run_id).model_dump_json())
         try:
-            yield lines
+            with _environment(marks(ws.root, run_id)):
+                yield lines
         finally:
             _write(descriptor, "")
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _open(ws: Workspace) -> int:
@@ -73,7 +88,7 @@ def _acquire(descriptor: int, ws: Workspace) -> None:
             )
         # Either a run that has not yet written its name, or a dead one whose child still holds the lock.
         if holder:
-            end_run_processes(ws.root, holder.run_id)
+            end_marked_processes(marks(ws.root, holder.run_id))
         if time.monotonic() > deadline:
             raise WorkspaceError(f"{ws.lock} is held by an unknown process; find it with `fuser {ws.lock}` and end it")
         time.sleep(0.1)
@@ -95,11 +110,11 @@ def _end_dead_run(holder: LockHolder | None, ws: Workspace) -> list[str]:
     """End what a killed run left behind; one line if there was anything."""
     if holder is None or holder.lives():
         return []
-    ended = end_run_processes(ws.root, holder.run_id)
+    ended = end_marked_processes(marks(ws.root, holder.run_id))
     if not ended:
         return []
     pids = ", ".join(str(pid) for pid in ended)
-    return [f"ended {len(ended)} processes that the killed run {holder.run_id} had left ({pids})"]
+    return [f"ended what the killed run {holder.run_id} had left running (process {pids})"]
 
 
 def _holder(descriptor: int) -> LockHolder | None:

@@ -97,7 +97,37 @@ def test_processes_of_a_dead_run_are_ended_and_named(workspace: Workspace, sleep
     record(workspace, pid=_dead_pid(), start="an earlier boot:1")
     with workspace_lock(workspace, "next") as mended:
         assert sleeper.wait(0) is not None
-    assert mended == [f"ended 1 processes that the killed run dead had left ({sleeper.pid})"]
+    assert mended == [f"ended what the killed run dead had left running (process {sleeper.pid})"]
+
+
+def test_whatever_a_killed_run_had_started_is_ended_by_the_next(workspace: Workspace) -> None:
+    code = f"""
+import subprocess, sys, time
+from pathlib import Path
+from flows.workspace_lock import workspace_lock
+from tasks.workspace import Workspace
+with workspace_lock(Workspace(Path({str(workspace.root)!r})), "killed"):
+    print(subprocess.Popen({SLEEP!r}, stdout=subprocess.DEVNULL).pid, flush=True)
+    time.sleep(600)
+"""
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert run.stdout is not None
+    child = int(run.stdout.readline())
+    run.kill()
+    run.wait()
+    with workspace_lock(workspace, "next") as mended:
+        assert mended == [f"ended what the killed run killed had left running (process {child})"]
+
+
+def test_the_environment_is_as_before_once_the_lock_is_free(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RUN_ID, "before")
+    monkeypatch.delenv(WORKSPACE, raising=False)
+    with workspace_lock(workspace, "run"):
+        assert (os.environ[RUN_ID], os.environ[WORKSPACE]) == ("run", str(workspace.root))
+    assert os.environ[RUN_ID] == "before"
+    assert WORKSPACE not in os.environ
 
 
 def test_a_holder_whose_pid_lives_again_counts_as_dead(workspace: Workspace, sleeper: subprocess.Popen[bytes]) -> None:
