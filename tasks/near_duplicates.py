@@ -20,6 +20,9 @@ from tasks.params import NearDuplicateParams
 MAX_COMPONENTS = 192
 """Principal components kept by the whitening: fewer link strangers, more lose crops and resizes."""
 
+DISTINCT_HAMMING, FEWEST_TYPICAL = 4, 100
+"""Items that differ in more bits are typical of a data set; fewer of them than this tell nothing."""
+
 MIN_VARIANCE = 3e-5
 """Components with a smaller share of the variance are noise, which whitening would blow up."""
 
@@ -75,8 +78,9 @@ def find_near_duplicates(
         params: thresholds, and the largest share of a class that one chain may hold; a chain over several classes is
             held to the cap of the smallest.
     """
-    vectors = whiten(features)
-    params = params.model_copy(update={"min_cosine": max(params.min_cosine, chance_cosine(vectors))})
+    distinct = distinct_items(hashes)
+    vectors = whiten(features, distinct)
+    params = params.model_copy(update={"min_cosine": max(params.min_cosine, chance_cosine(vectors[distinct]))})
     found = list(_agreeing_blocks(hashes, vectors, params))
     pairs = np.concatenate([np.empty((0, 2), np.int64), *(block[0] for block in found)])
     hamming = np.concatenate([np.empty(0, np.uint8), *(block[1] for block in found)])
@@ -86,7 +90,24 @@ def find_near_duplicates(
     return _hold_caps(unbounded, _class_caps(labels, params.max_group_share), params)
 
 
-def whiten(features: npt.NDArray[np.floating]) -> FloatMatrix:
+def distinct_items(hashes: npt.NDArray[np.uint64]) -> IntArray:
+    """Items that no earlier item resembles within 4 bits: what is typical of a data set is told from them.
+
+    Where every image comes in several versions, versions would otherwise pass for typical neighbours.
+
+    Returns:
+        Ascending item numbers; all of them where fewer than 100 would be left.
+    """
+    repeated = np.zeros(len(hashes), dtype=np.bool_)
+    for top, left, bits in _hash_blocks(hashes):
+        rows, columns = bits.shape
+        later = np.arange(top, top + rows)[:, None] < np.arange(left, left + columns)
+        repeated[left : left + columns] |= ((bits <= DISTINCT_HAMMING) & later).any(axis=0)
+    distinct = np.flatnonzero(~repeated)
+    return distinct if len(distinct) >= FEWEST_TYPICAL else np.arange(len(hashes))
+
+
+def whiten(features: npt.NDArray[np.floating], typical: IntArray) -> FloatMatrix:
     """Embeddings with the data set's own common directions divided out, as unit rows.
 
     Raw embeddings of one narrow domain all have a high cosine (0.9 and more for pooled ReLU features), so no threshold
@@ -95,18 +116,22 @@ def whiten(features: npt.NDArray[np.floating]) -> FloatMatrix:
 
     Args:
         features: (items, width).
+        typical: numbers of the items that mean and components are told from.
     Returns:
         (items, components) unit rows, or zero rows where nothing varies.
     Source: H. Jegou and O. Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA and
         whitening", ECCV 2012.
     """
-    centred = features - features.mean(axis=0, dtype=np.float64)
-    wide = centred.shape[1] > centred.shape[0]
-    variances, directions = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
-    kept = min(MAX_COMPONENTS, max(1, len(features) // 2), len(variances))
+    centred = features - features[typical].mean(axis=0, dtype=np.float64)
+    sample = centred[typical]
+    wide = sample.shape[1] > sample.shape[0]
+    variances, directions = np.linalg.eigh(sample @ sample.T if wide else sample.T @ sample)
+    kept = min(MAX_COMPONENTS, max(1, len(sample) // 2))
     kept = min(kept, int(np.count_nonzero(variances > MIN_VARIANCE * max(float(variances.sum()), 1e-30))))
     variances, directions = variances[::-1][:kept], directions[:, ::-1][:, :kept]
-    white = directions if wide else centred @ (directions / np.sqrt(variances))
+    if wide:
+        directions = sample.T @ (directions / np.sqrt(variances))
+    white = centred @ (directions / np.sqrt(variances))
     lengths = np.linalg.norm(white, axis=1, keepdims=True)
     unit: FloatMatrix = np.divide(white, lengths, out=np.zeros_like(white), where=lengths > 0).astype(np.float32)
     return unit
@@ -127,7 +152,7 @@ def chance_cosine(vectors: FloatMatrix) -> float:
     Source: the neighbour-distance estimate of E. Levina and P. Bickel, "Maximum Likelihood Estimation of Intrinsic
         Dimension", NIPS 2004, with medians over at most 2,000 items.
     """
-    if len(vectors) < 100:
+    if len(vectors) < FEWEST_TYPICAL:
         return -1.0
     near, far = NEIGHBOUR_RANKS
     asked = np.unique(np.linspace(0, len(vectors) - 1, 2000).astype(np.int64))
@@ -174,18 +199,23 @@ def _agreeing_blocks(
     hashes: npt.NDArray[np.uint64], vectors: FloatMatrix, params: NearDuplicateParams
 ) -> Iterator[tuple[IntArray, npt.NDArray[np.uint8], npt.NDArray[np.float32]]]:
     """The hash is asked first, since it is a hundred times cheaper; only its pairs are put to the embedding."""
+    for top, left, bits in _hash_blocks(hashes):
+        rows, columns = np.nonzero(bits <= params.max_hamming)
+        ordered = rows + top < columns + left
+        rows, columns = rows[ordered], columns[ordered]
+        for start in range(0, len(rows), _PAIRS):
+            row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
+            cosine = np.einsum("pc,pc->p", vectors[row + top], vectors[column + left])
+            agreed = cosine >= params.min_cosine
+            pairs = np.stack([row + top, column + left], axis=1)[agreed]
+            yield pairs.astype(np.int64), bits[row, column][agreed], np.minimum(cosine[agreed], 1)
+
+
+def _hash_blocks(hashes: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int, npt.NDArray[np.uint8]]]:
+    """First row, first column and differing bits of blocks that cover every pair of items."""
     for top in range(0, len(hashes), _ROWS):
         for left in range(top, len(hashes), _COLUMNS):
-            bits = np.bitwise_count(hashes[top : top + _ROWS, None] ^ hashes[None, left : left + _COLUMNS])
-            rows, columns = np.nonzero(bits <= params.max_hamming)
-            ordered = rows + top < columns + left
-            rows, columns = rows[ordered], columns[ordered]
-            for start in range(0, len(rows), _PAIRS):
-                row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
-                cosine = np.einsum("pc,pc->p", vectors[row + top], vectors[column + left])
-                agreed = cosine >= params.min_cosine
-                pairs = np.stack([row + top, column + left], axis=1)[agreed]
-                yield pairs.astype(np.int64), bits[row, column][agreed], np.minimum(cosine[agreed], 1)
+            yield top, left, np.bitwise_count(hashes[top : top + _ROWS, None] ^ hashes[None, left : left + _COLUMNS])
 
 
 def _class_caps(labels: Sequence[str], max_share: float) -> IntArray:

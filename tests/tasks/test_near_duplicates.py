@@ -11,7 +11,14 @@ from PIL import Image
 
 from tasks import near_duplicates
 from tasks.components import connected_components
-from tasks.near_duplicates import NearDuplicates, chance_cosine, find_near_duplicates, spanning_pairs, whiten
+from tasks.near_duplicates import (
+    NearDuplicates,
+    chance_cosine,
+    distinct_items,
+    find_near_duplicates,
+    spanning_pairs,
+    whiten,
+)
 from tasks.params import BackboneParams, NearDuplicateParams
 from tasks.perceptual_hash import perceptual_hash
 from tasks.preprocess import decode_rgb
@@ -64,13 +71,13 @@ def test_whitening_takes_away_what_all_items_share() -> None:
     _, features = unrelated(200)
     raw = features / np.linalg.norm(features, axis=1, keepdims=True)
     assert (raw @ raw.T).min() > 0.95
-    vectors = whiten(features)
+    vectors = whiten(features, np.arange(200))
     assert np.abs(vectors @ vectors.T - np.eye(200)).max() < 0.6
 
 
 @pytest.mark.parametrize(("count", "width"), [(40, 300), (300, 40)])
 def test_whitened_rows_are_units_for_wide_and_for_tall_features(count: int, width: int) -> None:
-    vectors = whiten(unrelated(count, width=width)[1])
+    vectors = whiten(unrelated(count, width=width)[1], np.arange(count))
     assert vectors.shape == (count, min(count // 2, width))
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
@@ -172,28 +179,38 @@ def test_a_clique_is_reported_with_one_pair_less_than_its_items() -> None:
     assert len(spanning_pairs(found)) == 5
 
 
+def chance_level(features: npt.NDArray[np.floating]) -> float:
+    return chance_cosine(whiten(features, np.arange(len(features))))
+
+
 def test_more_is_asked_of_data_whose_neighbours_are_close_by_chance() -> None:
     rng = np.random.default_rng(0)
     poor = np.tanh(rng.normal(size=(500, 4)) @ rng.normal(size=(4, 64)))
-    rich = unrelated(500)[1]
-    assert chance_cosine(whiten(rich)) < PARAMS.min_cosine < chance_cosine(whiten(poor)) <= 0.9
-    hashes = np.zeros(500, dtype=np.uint64)
-    found = find_near_duplicates(hashes, poor, ["a"] * 500, PARAMS)
-    assert found.min_cosine == chance_cosine(whiten(poor))
+    hashes, rich = unrelated(500)
+    assert chance_level(rich) < PARAMS.min_cosine < chance_level(poor) <= 0.9
+    assert find_near_duplicates(hashes, rich, ["a"] * 500, PARAMS).min_cosine == PARAMS.min_cosine
+    assert find_near_duplicates(hashes, poor, ["a"] * 500, PARAMS).min_cosine == chance_level(poor)
 
 
 def test_few_items_tell_no_chance_level() -> None:
-    assert chance_cosine(whiten(unrelated(99)[1])) == -1
-    assert chance_cosine(whiten(unrelated(100)[1])) > -1
+    assert chance_level(unrelated(99)[1]) == -1
+    assert chance_level(unrelated(100)[1]) > -1
+
+
+def test_versions_of_an_image_are_not_typical_of_a_data_set() -> None:
+    hashes, _ = unrelated(120)
+    versions = np.concatenate([hashes, [flip(hashes[7], 4), flip(hashes[8], 5)]])
+    assert distinct_items(versions).tolist() == [*range(120), 121]
+    assert distinct_items(np.zeros(300, dtype=np.uint64)).tolist() == list(range(300))
 
 
 def test_data_in_which_every_image_comes_eight_times_are_still_linked() -> None:
-    hashes, features = unrelated(60)
-    noise = np.random.default_rng(5).normal(scale=0.05, size=(480, features.shape[1]))
+    hashes, features = unrelated(120)
+    noise = np.random.default_rng(5).normal(scale=0.2, size=(960, features.shape[1]))
     eightfold = (np.tile(features, (8, 1)) + noise).astype(np.float32)
-    params = PARAMS.model_copy(update={"max_group_share": 0.1})
-    found = find_near_duplicates(np.tile(hashes, 8), eightfold, ["a"] * 480, params)
-    assert len(found.pairs) == 60 * 28
+    versions = np.tile(hashes, 8) ^ np.repeat(np.arange(8, dtype=np.uint64), 120)
+    found = find_near_duplicates(versions, eightfold, ["a"] * 960, PARAMS)
+    assert len(found.pairs) == 120 * 28
 
 
 def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
