@@ -210,11 +210,11 @@ def test_an_orphan_of_a_run_that_was_killed_whole_is_ended_by_the_next_run(
     assert driver.stdout is not None
     assert "hanging\n" in iter(driver.stdout.readline, "")
     orphan = toy.process("toy_stage.py", "one")
-    between = [_innermost(toy, ("-I", "-S")), _innermost(toy, ("dvc", "repro"))]
+    supervisor, dvc = _innermost(toy, ("-I", "-S")), _innermost(toy, ("dvc", "repro"))
+    # Stopped first, so that neither has the time to clean up after the other.
     driver.send_signal(signal.SIGSTOP)
-    for process in between:
-        process.suspend()
-    for victim in (driver, *between):
+    supervisor.suspend()
+    for victim in (driver, supervisor, dvc):
         victim.kill()
     driver.wait()
     assert orphan.is_running()
