@@ -43,7 +43,7 @@ HELD_OUT_FONTS = ("DejaVuSans-Oblique.ttf", "cmtt10.ttf")
 """Never trained on; the record's accuracy is on them."""
 
 MEAN, STD = 0.3, 0.35
-"""Of the renderings' grey values, about."""
+"""About those of the renderings' grey values."""
 
 LICENCE = "the project's own; trained on renderings of the DejaVu, STIX and Computer Modern fonts inside matplotlib"
 LARGEST_BYTES = 1_000_000
@@ -65,8 +65,8 @@ class Settings:
     """
 
     seed: int = 0
-    renderings: int = 240_000
-    side: int = 48
+    renderings: int = 200_000
+    side: int = 64
     batch: int = 128
     learning_rate: float = 0.2
     weight_decay: float = 5e-4
@@ -81,6 +81,7 @@ def batches(masters: Masters, settings: Settings, fonts: Tensor, generator: torc
     while True:
         labels = torch.randint(len(CHARACTERS), (settings.batch,), generator=generator)
         drawn = fonts[torch.randint(len(fonts), (settings.batch,), generator=generator)]
+        # a draw below COARSEST counts as COARSEST: over a third of the batches have the detail of the smallest scans
         coarse_side = max(COARSEST, int(torch.randint(COARSEST - 4, FINEST + 1, (1,), generator=generator)))
         images = coarsen(render(masters, labels, drawn, generator), coarse_side, settings.side)
         contrast = torch.rand((settings.batch, 1, 1, 1), generator=generator) * 0.3 + 0.7
@@ -98,15 +99,7 @@ def train(masters: Masters, settings: Settings) -> nn.Module:
     generator = torch.Generator().manual_seed(settings.seed)
     model: nn.Module = torchvision.models.get_model(ARCHITECTURE, weights=None, num_classes=len(CHARACTERS))
     model = model.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(
-        [
-            {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        momentum=0.9,
-        nesterov=True,
-    )
+    optimizer = _optimizer(model, settings)
     steps = settings.renderings // settings.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=0.15)
     stream = batches(masters, settings, _font_rows(masters, held_out=False), generator)
@@ -190,6 +183,13 @@ def main() -> None:
     write_bytes(out / WEIGHTS_NAME, weights)
     write_bytes(out / RECORD_NAME, (json.dumps(record, indent=2) + "\n").encode())
     print(json.dumps(record, indent=2))
+
+
+def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
 
 
 def _font_rows(masters: Masters, *, held_out: bool) -> Tensor:
