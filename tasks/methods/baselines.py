@@ -12,6 +12,7 @@ from tasks.methods.linear_probe import LinearProbe
 from tasks.metrics import IntVector
 from tasks.params.evaluate import Baseline
 from tasks.params.linear_probe import LinearProbeParams
+from tasks.tables import PIXELS_SIDE
 
 
 def baseline_predictions(name: Baseline, fitted: LabelledItems, tested: LabelledItems, items: pa.Table) -> IntVector:
@@ -51,4 +52,4 @@ def _pixel_rows(pixels: dict[str, bytes | None], paths: list[str]) -> Float32Arr
     if without:
         raise StageInputError(f"data/items.parquet has no pixels of {without[0]}; run `graft adapt` (stage validate)")
     rows = [np.frombuffer(pixels[path] or b"", dtype=np.uint8) for path in paths]
-    return (np.array(rows, dtype=np.float32) / 255.0).reshape(len(paths), -1)
+    return (np.array(rows, dtype=np.float32) / 255.0).reshape(len(paths), PIXELS_SIDE**2)

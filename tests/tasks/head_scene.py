@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from tasks.adapt import adapt
 from tasks.evaluate import evaluate
 from tasks.params import EvaluateParams, GateParams, Params
 from tasks.preprocess import Preprocess
-from tasks.reports import ValidationReport
+from tasks.reports import SplitReport, ValidationReport
 from tasks.reports.backbone import BackboneReport
 from tasks.tables import EMBEDDING_INDEX, ITEMS, PIXELS_SIDE, SPLITS, write_table
 from tasks.workspace import Workspace
@@ -72,6 +73,19 @@ def write_scene(
         items_per_label={name: len(sides) for name in names},
         rules=[],
     ).write(workspace.validation)
+    SplitReport(
+        official=False,
+        counts={
+            side: {name: sides.count(side) for name in names} for side in ("train", "validation", "test", "left_out")
+        },
+        remembered=0,
+        near_duplicates=[],
+        grouped_items=0,
+        tightened=[],
+        leaks=[],
+        left_out=[],
+        out_of_fold=False,
+    ).write(workspace.split_report)
     return workspace
 
 
@@ -92,14 +106,14 @@ def _write_tables(
     write_table(pa.table(columns, schema=SPLITS), workspace.splits)
 
 
-def fast_params(**gate: object) -> Params:
+def fast_params(**gate: Any) -> Params:
     """Default params with few resamples and the given rules of the gate."""
     return Params(evaluate=FAST, gate=GateParams.model_validate(gate))
 
 
-def write_evaluated_scene(root: Path, params: Params | None = None, **settings: object) -> Workspace:
+def write_evaluated_scene(root: Path, params: Params | None = None, **settings: Any) -> Workspace:
     """A scene that adapt and evaluate have been through."""
-    workspace = write_scene(root, **settings)  # type: ignore[arg-type]
+    workspace = write_scene(root, **settings)
     adapt(workspace, params or fast_params())
     evaluate(workspace, params or fast_params())
     return workspace
