@@ -203,12 +203,19 @@ def _agreeing_blocks(
         rows, columns = np.nonzero(bits <= params.max_hamming)
         ordered = rows + top < columns + left
         rows, columns = rows[ordered], columns[ordered]
-        for start in range(0, len(rows), _PAIRS):
-            row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
-            cosine = np.einsum("pc,pc->p", vectors[row + top], vectors[column + left])
-            agreed = cosine >= params.min_cosine
-            pairs = np.stack([row + top, column + left], axis=1)[agreed]
-            yield pairs.astype(np.int64), bits[row, column][agreed], np.minimum(cosine[agreed], 1)
+        cosine = _pair_cosines(vectors[top : top + _ROWS], vectors[left : left + _COLUMNS], rows, columns)
+        agreed = cosine >= params.min_cosine
+        pairs = np.stack([rows + top, columns + left], axis=1)[agreed]
+        yield pairs.astype(np.int64), bits[rows, columns][agreed], np.minimum(cosine[agreed], 1)
+
+
+def _pair_cosines(first: FloatMatrix, second: FloatMatrix, rows: IntArray, columns: IntArray) -> FloatMatrix:
+    """(pairs,) cosines of chosen rows; one matrix product where so many are chosen that it is cheaper."""
+    if len(rows) * 16 > len(first) * len(second):
+        dense: FloatMatrix = (first @ second.T)[rows, columns]
+        return dense
+    parts = np.array_split(np.arange(len(rows)), 1 + len(rows) // _PAIRS)
+    return np.concatenate([np.einsum("pc,pc->p", first[rows[part]], second[columns[part]]) for part in parts])
 
 
 def _hash_blocks(hashes: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int, npt.NDArray[np.uint8]]]:

@@ -139,7 +139,7 @@ def _group_roots(items: Sequence[Item], links: IntArray) -> list[int]:
     shared = []
     for number, item in enumerate(items):
         shared.append((number, first.setdefault(("sha256", item.sha256), number)))
-        if item.group is not None:
+        if item.group:
             shared.append((number, first.setdefault(("group", item.group), number)))
     united = np.concatenate([np.asarray(shared, dtype=np.int64).reshape(-1, 2), links.reshape(-1, 2)])
     return cast(list[int], connected_components(len(items), united).tolist())

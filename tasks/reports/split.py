@@ -19,7 +19,10 @@ class NearDuplicatePair(Record):
 
 
 class TightenedChain(Record):
-    """A chain of near-duplicates that was over its cap (items), and the thresholds that hold it under."""
+    """A chain of near-duplicates that was over its cap (items), and the thresholds that hold it under.
+
+    `max_hamming` is -1 where images that both measures call identical are over the cap, so that none is linked.
+    """
 
     first: str
     items: int
