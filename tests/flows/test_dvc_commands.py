@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Toy
+from toy_workspace import Toy
 
 from flows.dvc_commands import dvc_status, ensure_dvc, explain, run_dvc
 from tasks.errors import WorkspaceError

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Toy
+from toy_workspace import Toy
 
 from flows import dvc_repair
 from flows.dvc_commands import dvc_status, run_dvc

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Toy, wait_for
+from toy_workspace import Toy, wait_for
 
 from flows.dvc_commands import dvc_command, dvc_environment
 from tasks.errors import StageFailed

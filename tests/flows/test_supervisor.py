@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import wait_for
+from toy_workspace import wait_for
 
 from flows import supervisor
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Toy
+from toy_workspace import Toy
 
 from flows.processes import RUN_ID, WORKSPACE, start_mark
 from flows.workspace_lock import LockHolder, workspace_lock
