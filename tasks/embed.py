@@ -124,6 +124,7 @@ def _compute(
         session,
         ["embedding"],
         [files[place] for place in missing],
+        [items[place] for place in missing],
         report.preprocess,
         params.batch_size,
         params.threads,

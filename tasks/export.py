@@ -9,7 +9,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from tasks.digests import file_sha256, rows_sha256
+from tasks.digests import bytes_sha256, file_sha256, rows_sha256
 from tasks.errors import StageInputError
 from tasks.golden import golden_files
 from tasks.methods.head_files import read_head
@@ -19,7 +19,7 @@ from tasks.params import Params
 from tasks.params.identity import result_params_sha256
 from tasks.release import MANIFEST, verify_release
 from tasks.release_run import ReleaseRun, golden_cases
-from tasks.reports import EvaluationReport, Verdict, write_bytes
+from tasks.reports import AdaptationReport, EvaluationReport, Verdict, write_bytes
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.manifest import Manifest, ReleaseMetrics, SourceDigests
 from tasks.reports.release_parts import Labels
@@ -37,14 +37,12 @@ def export(workspace: Workspace, params: Params) -> None:
     """
     verdict = check_verdict(workspace, params)
     evaluation = EvaluationReport.read(workspace.evaluation)
-    backbone = BackboneReport.read(workspace.backbone / "backbone.json")
-    graph = workspace.backbone / "model.onnx"
-    if file_sha256(graph) != backbone.graph_sha256:
-        raise StageInputError("models/backbone/model.onnx is not the graph that backbone.json names; run `graft adapt`")
-    release = workspace.release
+    backbone, graph = read_backbone(workspace)
+    adaptation, head = read_head(workspace.adapted)
+    check_fit(adaptation, backbone, evaluation)
+    release, method = workspace.release, find_method(adaptation.method)
     shutil.rmtree(release, ignore_errors=True)
-    method, (_, head) = find_method(params.adapt.method.name), read_head(workspace.adapted)
-    write_bytes(release / "model.onnx", method.graph(graph.read_bytes(), head))
+    write_bytes(release / "model.onnx", method.graph(graph, head))
     write_bytes(release / "preprocess.json", (backbone.preprocess.model_dump_json(indent=2) + "\n").encode())
     Labels(labels=evaluation.labels).write(release / "labels.json")
     write_bytes(release / "model_card.md", model_card(params, backbone, evaluation, verdict).encode())
@@ -53,6 +51,36 @@ def export(workspace: Workspace, params: Params) -> None:
     manifest.write(release / MANIFEST)
     verify_release(release)
     say(f"export: {len(manifest.files)} files, model {file_sha256(release / 'model.onnx')[:12]}")
+
+
+def read_backbone(workspace: Workspace) -> tuple[BackboneReport, bytes]:
+    """The backbone's report and its graph.
+
+    Raises:
+        StageInputError: one is missing, or the graph is not the one that the report names.
+    """
+    report, path = BackboneReport.read(workspace.backbone / "backbone.json"), workspace.backbone / "model.onnx"
+    try:
+        graph = path.read_bytes()
+    except OSError as err:
+        raise StageInputError(f"{path} cannot be read ({err.strerror}); run `graft adapt` (stage embed)") from err
+    if bytes_sha256(graph) != report.graph_sha256:
+        raise StageInputError(f"{path} is not the graph that backbone.json names; run `graft adapt` (stage embed)")
+    return report, graph
+
+
+def check_fit(adaptation: AdaptationReport, backbone: BackboneReport, evaluation: EvaluationReport) -> None:
+    """Refuse a head that was learned on another backbone than the one at hand, or evaluated under other labels.
+
+    Raises:
+        StageInputError: naming what differs.
+    """
+    mend = "run `graft adapt` (stages adapt, evaluate and gate)"
+    for what in ("graph_sha256", "engine_sha256"):
+        if getattr(adaptation, what) != getattr(backbone, what):
+            raise StageInputError(f"models/adapted/ was learned on another backbone ({what} differs); {mend}")
+    if adaptation.labels != evaluation.labels:
+        raise StageInputError(f"models/adapted/ knows {adaptation.labels}, evaluated were {evaluation.labels}; {mend}")
 
 
 def write_golden(release: Path) -> None:

@@ -7,24 +7,23 @@ encoder changes no release. They hold no photo and nothing of a user.
 from __future__ import annotations
 
 import sys
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+FOLDER = Path(__file__).parent / "golden_images"
 ROTATED = 6
 ORIENTATION_TAG = 0x0112
 
 
 def golden_files() -> list[Path]:
     """The encoded files, sorted by name."""
-    folder = Path(str(resources.files("tasks") / "golden_images"))
-    return sorted(file for file in folder.iterdir() if file.suffix in (".jpg", ".png"))
+    return sorted(file for file in FOLDER.iterdir() if file.suffix in (".jpg", ".png"))
 
 
 def render(folder: Path) -> None:
-    """Write every golden file: rotated by EXIF, CMYK, 16-bit, palette with alpha, grey with alpha, odd and tiny sizes."""
+    """Write every golden file: rotated by EXIF, CMYK, grey, 16-bit, palette with alpha, alpha, odd and tiny sizes."""
     folder.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = ROTATED

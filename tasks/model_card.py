@@ -21,7 +21,7 @@ An image classifier for {classes} classes: {labels}.
 
 ## Measured on {test_items} test items that it never saw
 
-| metric | value | {confidence:.0%} interval |
+| metric | value | {confidence}% interval |
 |---|---|---|
 | accuracy | {accuracy} |
 | macro-F1 | {macro_f1} |
@@ -54,7 +54,7 @@ def model_card(params: Params, backbone: BackboneReport, evaluation: EvaluationR
         licence=params.export.licence,
         test_items=evaluation.test_items,
         train_items=evaluation.train_items + evaluation.validation_items,
-        confidence=evaluation.confidence,
+        confidence=f"{100 * evaluation.confidence:g}",
         accuracy=_cells(evaluation.accuracy),
         macro_f1=_cells(evaluation.macro_f1),
         baselines="".join(

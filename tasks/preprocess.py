@@ -20,6 +20,9 @@ PREPROCESS_VERSION: Literal[1] = 1
 DEFAULT_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 DEFAULT_MAX_PIXELS = 40_000_000
 
+LONGEST_ASPECT = 16
+"""Of a longer image only the middle is resized, so that a strip of 20,000 x 1 pixels cannot ask for gigabytes."""
+
 UInt8Image = npt.NDArray[np.uint8]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -56,6 +59,7 @@ class Preprocess(BaseModel):
 
     def fit(self, image: Image.Image) -> UInt8Image:
         """An upright RGB image to a (crop, crop, 3) uint8 array: shorter side to `resize`, then the centre."""
+        image = _without_far_ends(image)
         width, height = image.size
         short, long = min(width, height), max(width, height)
         longer = max(1, int(self.resize * long / short))
@@ -124,7 +128,11 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode to RGB: 16-bit greys scaled to 8, transparency composited over white."""
+    """Any Pillow mode to RGB: 16-bit greys scaled to 8 bits, transparency composited over white.
+
+    White, because pictures with a transparent ground are mostly drawn for white pages; dropping the alpha channel
+    instead would show whatever colour an editor left under it. Part of PREPROCESS_VERSION.
+    """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_grey8(image)).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
@@ -135,9 +143,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey8(image: Image.Image) -> UInt8Image:
-    values: npt.NDArray[Any] = np.asarray(image).astype(np.float64)
+    values: npt.NDArray[Any] = np.nan_to_num(np.asarray(image).astype(np.float64))
     largest = 65535.0 if image.mode != "F" else 255.0
     return np.clip(np.rint(values * (255.0 / largest)), 0, 255).astype(np.uint8)
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    longest = LONGEST_ASPECT * min(width, height)
+    if max(width, height) <= longest:
+        return image
+    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
+    return image.crop((left, top, left + min(width, longest), top + min(height, longest)))
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:

@@ -34,6 +34,7 @@ def qualify(workspace: Workspace, params: Params) -> None:
 
     Raises:
         StageInputError: there is no release, or the predictions are not those that were gated.
+        DataError: a test file changed since it was validated.
     """
     qualification = qualify_release(workspace, params)
     qualification.write(workspace.qualification)
@@ -51,25 +52,28 @@ def qualify_release(workspace: Workspace, params: Params) -> Qualification:
     except ReleaseError as err:
         return Qualification(passed=False, manifest_sha256="", checks=[_check("integrity", False, str(err))])
     checks = [_check("integrity", True, f"{len(manifest.files)} files as the manifest names them")]
-    checks += _behaviour(workspace, params, manifest)
+    try:
+        run = ReleaseRun(release)
+    except ReleaseError as err:
+        return Qualification(passed=False, manifest_sha256="", checks=[*checks, _check("opens", False, str(err))])
+    checks += _behaviour(workspace, params, manifest, run)
     return Qualification(
         passed=all(check.passed for check in checks), manifest_sha256=manifest_sha256(release), checks=checks
     )
 
 
-def _behaviour(workspace: Workspace, params: Params, manifest: Manifest) -> list[Check]:
+def _behaviour(workspace: Workspace, params: Params, manifest: Manifest, run: ReleaseRun) -> list[Check]:
     gated = _gated_predictions(workspace, manifest)
-    run = ReleaseRun(workspace.release)
     root = workspace.data_root(params.data.path)
-    files = [root / path for path in gated["path"].to_pylist()]
-    progress = Progress("qualify", len(files))
-    served = run.probabilities(files, params.embed.batch_size, params.embed.threads, progress.advance)
+    files, contents = [root / path for path in gated["path"].to_pylist()], gated["sha256"].to_pylist()
+    progress, allowed = Progress("qualify", len(files)), params.qualify.max_probability_difference
+    served = run.probabilities(files, contents, params.embed.batch_size, params.embed.threads, progress.advance)
     expected = np.array(gated["probabilities"].to_pylist(), dtype=np.float32).reshape(len(files), -1)
     return [
         _golden(run),
-        _parity(served, expected, params.qualify.max_probability_difference),
+        _parity(served, expected, allowed),
         _same_metrics(run, served, gated, manifest),
-        _batches(run, files[:BATCH_PROBE_ITEMS], served, params.qualify.max_probability_difference),
+        _batches(run, files[:BATCH_PROBE_ITEMS], contents[:BATCH_PROBE_ITEMS], served, allowed),
         _size(workspace.release, params.qualify.max_size_mb),
     ]
 
@@ -98,6 +102,9 @@ def _parity(served: FloatMatrix, expected: FloatMatrix, allowed: float) -> Check
 
 def _same_metrics(run: ReleaseRun, served: FloatMatrix, gated: pa.Table, manifest: Manifest) -> Check:
     index = {label: place for place, label in enumerate(run.labels)}
+    unknown = sorted(set(gated["label"].to_pylist()) - index.keys())
+    if unknown:
+        return _check("same judgement", False, f"labels.json lacks {', '.join(unknown)}")
     true = np.array([index[label] for label in gated["label"].to_pylist()], dtype=np.int64)
     confusion = confusion_matrix(true, served.argmax(axis=1), len(run.labels))
     metrics = manifest.metrics
@@ -110,10 +117,10 @@ def _same_metrics(run: ReleaseRun, served: FloatMatrix, gated: pa.Table, manifes
     return _check("same judgement", same, text + f"{gated_values[1]:.4f}")
 
 
-def _batches(run: ReleaseRun, files: list[Path], served: FloatMatrix, allowed: float) -> Check:
+def _batches(run: ReleaseRun, files: list[Path], contents: list[str], served: FloatMatrix, allowed: float) -> Check:
     expected = served[: len(files)]
     differences = {
-        size: float(np.abs(run.probabilities(files, batch_size=size, threads=1) - expected).max(initial=0.0))
+        size: float(np.abs(run.probabilities(files, contents, batch_size=size, threads=1) - expected).max(initial=0.0))
         for size in (1, 3, max(1, len(files)))
     }
     text = ", ".join(f"batch {size}: {difference:.2g}" for size, difference in differences.items())
@@ -122,7 +129,9 @@ def _batches(run: ReleaseRun, files: list[Path], served: FloatMatrix, allowed: f
 
 def _size(release: Path, allowed_mb: float) -> Check:
     size_mb = sum(path.stat().st_size for path in release.rglob("*") if path.is_file()) / 1e6
-    return _check("size", size_mb <= allowed_mb, f"{size_mb:.2f} MB (allowed {allowed_mb:g}, params qualify.max_size_mb)")
+    return _check(
+        "size", size_mb <= allowed_mb, f"{size_mb:.2f} MB (allowed {allowed_mb:g}, params qualify.max_size_mb)"
+    )
 
 
 def _check(check: str, passed: bool, detail: str) -> Check:

@@ -30,14 +30,22 @@ def verify_release(folder: Path, beside: tuple[str, ...] = ()) -> Manifest:
         manifest = Manifest.read(folder / MANIFEST)
     except StageInputError as err:
         raise ReleaseError(f"{folder} is no release: {err}") from err
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    present = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
     faults = [f"{name} is missing" for name in sorted(manifest.files.keys() - present)]
-    faults += [f"{name} does not belong there" for name in sorted(present - manifest.files.keys() - {MANIFEST, *beside})]
+    faults += [
+        f"{name} does not belong there" for name in sorted(present - manifest.files.keys() - {MANIFEST, *beside})
+    ]
     faults += [
         f"{name} was altered or truncated"
         for name in sorted(manifest.files.keys() & present)
-        if (folder / name).is_symlink() or file_sha256(folder / name) != manifest.files[name]
+        if not _is_plain_file(folder / name) or file_sha256(folder / name) != manifest.files[name]
     ]
     if faults:
         raise ReleaseError(f"release {folder} is damaged: {'; '.join(faults)}")
     return manifest
+
+
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()

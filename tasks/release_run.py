@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from tasks.backbones.session import open_session, run_over_files
 from tasks.digests import bytes_sha256
+from tasks.errors import ReleaseError, StageInputError
 from tasks.preprocess import Preprocess
 from tasks.reports.release_parts import GoldenCase, GoldenCases, Labels
 
@@ -23,22 +23,49 @@ class ReleaseRun:
     """An opened release."""
 
     def __init__(self, folder: Path) -> None:
+        """Open the folder.
+
+        Raises:
+            ReleaseError: a part cannot be read, or the parts do not fit each other.
+        """
         self.folder = folder
-        self.preprocess = Preprocess.model_validate(json.loads((folder / "preprocess.json").read_text("utf-8")))
-        self.labels = Labels.read(folder / "labels.json").labels
-        self.session: Any = open_session(folder / "model.onnx")
+        try:
+            self.preprocess = Preprocess.model_validate_json((folder / "preprocess.json").read_bytes())
+            self.labels = Labels.read(folder / "labels.json").labels
+            self.session: Any = open_session(folder / "model.onnx")
+        except (OSError, ValueError, StageInputError) as err:
+            raise ReleaseError(f"release {folder} cannot be opened: {err}") from err
+        self._check_fit()
+
+    def _check_fit(self) -> None:
+        image = next((part.shape for part in self.session.get_inputs() if part.name == "image"), None)
+        answer = next((part.shape for part in self.session.get_outputs() if part.name == "probabilities"), None)
+        crop, classes = self.preprocess.crop, len(self.labels)
+        if image is None or image[1:] != [crop, crop, 3]:
+            raise ReleaseError(
+                f"release {self.folder}: model.onnx takes `image` {image}, preprocess.json crops to {crop}"
+            )
+        if answer is None or answer[1:] != [classes]:
+            raise ReleaseError(
+                f"release {self.folder}: model.onnx gives `probabilities` {answer}, labels.json names {classes} classes"
+            )
 
     def probabilities(
         self,
         files: Sequence[Path],
+        contents: Sequence[str],
         batch_size: int = 16,
         threads: int = 0,
         on_batch: Callable[[int], None] = lambda count: None,
     ) -> FloatMatrix:
-        """(len(files), classes) float32, rows in the order of `files`."""
+        """(len(files), classes) float32, rows in the order of `files`, whose sha256 must be `contents`.
+
+        Raises:
+            DataError: a file is gone, changed since it was validated or no longer decodes.
+        """
         rows = np.zeros((len(files), len(self.labels)), dtype=np.float32)
         batches = run_over_files(
-            self.session, ["probabilities"], files, self.preprocess, batch_size, threads, on_batch
+            self.session, ["probabilities"], files, contents, self.preprocess, batch_size, threads, on_batch
         )
         for part, (values,) in batches:
             rows[part] = values

@@ -63,10 +63,13 @@ class FeatureCache:
 
     def _shards(self) -> Iterator[tuple[list[bytes], FloatMatrix]]:
         for shard in sorted(self.folder.glob("rows-*.npz")):
-            data = shard.read_bytes()
+            try:
+                data = shard.read_bytes()
+            except FileNotFoundError:
+                continue  # another run shares the cache and threw it away
             if bytes_sha256(data) != shard.stem.removeprefix("rows-"):
                 say(f"feature cache: {shard.name[:20]}... is damaged; its rows are computed anew")
-                shard.unlink()
+                shard.unlink(missing_ok=True)
                 continue
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 names, rows = arrays["names"], arrays["rows"]

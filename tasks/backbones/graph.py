@@ -61,7 +61,7 @@ def _read_cached(folder: Path) -> BackboneReport | None:
     except StageInputError:
         report = None
     if report is None or not _is_file_with(folder / "model.onnx", report.graph_sha256):
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         return None
     return report
 

@@ -6,27 +6,41 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.backbones.engine import PROVIDER
-from tasks.errors import DataError
-from tasks.preprocess import Preprocess, UInt8Image, UndecodableImage
+from tasks.digests import bytes_sha256
+from tasks.errors import DataError, StageInputError
+from tasks.params.validate import ImageFormat
+from tasks.preprocess import Preprocess, UInt8Image, UndecodableImage, decode_rgb
 
 FloatMatrix = npt.NDArray[np.float32]
 
+VALIDATED_FORMATS = get_args(ImageFormat)
+VALIDATED_MAX_PIXELS = 2**31
+"""What may be read of content that validate accepted: its own limits were judged there, under its own params."""
+
 
 def open_session(graph: Path) -> Any:
-    """An ONNX Runtime session of one thread; several callers may run it at once."""
+    """An ONNX Runtime session of one thread; several callers may run it at once.
+
+    Raises:
+        StageInputError: the file is no graph that ONNX Runtime can open.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return ort.InferenceSession(str(graph), options, providers=[PROVIDER])
+    try:
+        return ort.InferenceSession(str(graph), options, providers=[PROVIDER])
+    except Exception as err:
+        reason = " ".join(str(err).split())[:200]
+        raise StageInputError(f"{graph} is no graph that ONNX Runtime can open: {reason}; run `graft adapt`") from err
 
 
 def cores() -> int:
@@ -34,18 +48,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare_batch(files: Sequence[Path], preprocess: Preprocess) -> npt.NDArray[np.uint8]:
+def prepare_batch(files: Sequence[Path], contents: Sequence[str], preprocess: Preprocess) -> npt.NDArray[np.uint8]:
     """Files to one (n, crop, crop, 3) uint8 batch.
 
+    Args:
+        contents: sha256 that each file had when it was validated.
     Raises:
-        DataError: a file is gone or no longer decodes; it is named.
+        DataError: a file is gone, changed or no longer decodes; it is named.
     """
-    return np.stack([_prepare_file(file, preprocess) for file in files])
+    return np.stack([_prepare_file(*named, preprocess) for named in zip(files, contents, strict=True)])
 
 
-def _prepare_file(file: Path, preprocess: Preprocess) -> UInt8Image:
+def _prepare_file(file: Path, content: str, preprocess: Preprocess) -> UInt8Image:
     try:
-        return preprocess.prepare(file.read_bytes())
+        data = file.read_bytes()
+        if bytes_sha256(data) != content:
+            raise DataError(f"{file} changed after the data were validated; run `graft adapt` again")
+        return preprocess.fit(decode_rgb(data, VALIDATED_FORMATS, VALIDATED_MAX_PIXELS))
     except OSError as err:
         raise DataError(f"{file} cannot be read ({err.strerror}); it was there when the data were validated") from err
     except UndecodableImage as err:
@@ -56,6 +75,7 @@ def run_over_files(
     session: Any,
     outputs: Sequence[str],
     files: Sequence[Path],
+    contents: Sequence[str],
     preprocess: Preprocess,
     batch_size: int,
     threads: int,
@@ -63,15 +83,20 @@ def run_over_files(
 ) -> Iterator[tuple[slice, list[FloatMatrix]]]:
     """Decode and run batches in `threads` threads (0: every core), in order of `files`.
 
+    Args:
+        contents: sha256 that each file had when it was validated.
     Yields:
         the rows that a batch covers, and its outputs, (rows, width) float32 each.
+    Raises:
+        DataError: as `prepare_batch`.
     """
     workers = threads or cores()
     starts = range(0, len(files), batch_size)
 
     def compute(start: int) -> tuple[slice, list[FloatMatrix]]:
-        part = files[start : start + batch_size]
-        return slice(start, start + len(part)), session.run(list(outputs), {"image": prepare_batch(part, preprocess)})
+        part = slice(start, min(start + batch_size, len(files)))
+        batch = prepare_batch(files[part], contents[part], preprocess)
+        return part, session.run(list(outputs), {"image": batch})
 
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[tuple[slice, list[FloatMatrix]]]] = []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from tasks.backbones.registry import Backbone, find_backbone
 from tasks.digests import bytes_sha256, file_sha256
@@ -47,6 +50,13 @@ class LoadedWeights:
     preprocess: Preprocess
 
 
+class _About(BaseModel):
+    """What a safetensors file of ours says of itself, in its metadata."""
+
+    architecture: str | None = None
+    preprocess: Preprocess | None = None
+
+
 def bundled_file() -> Path:
     """The weights that come with Graft."""
     return Path(str(resources.files("tasks.backbones") / "bundled" / "glyphs.safetensors"))
@@ -75,7 +85,10 @@ def locate(params: BackboneParams, root: Path) -> WeightsSource:
         return WeightsSource(file.name, file, file_sha256(file))
     if "/" in text:
         raise WeightsError(f"backbone.weights: {text!r} must end in one of {', '.join(SUFFIXES)}")
-    return WeightsSource(text.rsplit(".", 1)[-1], None, f"torchvision:{text.rsplit('.', 1)[-1]}")
+    family, _, name = text.rpartition(".")
+    if family and family.removesuffix("_Weights").lower() != backbone.name:
+        raise WeightsError(f"backbone.weights: {text!r} is not of {backbone.name}; set backbone.name to match")
+    return WeightsSource(name, None, f"torchvision:{name}")
 
 
 def load(params: BackboneParams, source: WeightsSource) -> LoadedWeights:
@@ -124,15 +137,15 @@ def _read_safetensors(file: Path, backbone: Backbone) -> tuple[Mapping[str, torc
 
     try:
         with safe_open(file, framework="pt") as tensors:
-            metadata = json.loads((tensors.metadata() or {}).get("graft", "{}"))
+            about = _About.model_validate_json((tensors.metadata() or {}).get("graft", "{}"))
             state = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as err:
         raise WeightsError(f"{file} is no readable safetensors file: {_brief(err)}") from err
-    architecture = metadata.get("architecture", backbone.name)
-    if architecture != backbone.name:
-        raise WeightsError(f"{file} holds weights of {architecture}, not {backbone.name}; set backbone.name to match")
-    recorded = metadata.get("preprocess")
-    return state, Preprocess.model_validate(recorded) if recorded else None
+    if about.architecture not in (None, backbone.name):
+        raise WeightsError(
+            f"{file} holds weights of {about.architecture}, not {backbone.name}; set backbone.name to match"
+        )
+    return state, about.preprocess
 
 
 def _download(backbone: Backbone, name: str) -> tuple[Path, Preprocess]:
@@ -147,17 +160,24 @@ def _download(backbone: Backbone, name: str) -> tuple[Path, Preprocess]:
         )
     weights = known[name]
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+    # Before torchvision reads it: its cache is trusted by name alone.
+    _check_named_sha256(file)
     try:
-        weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as err:
+        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, HTTPException, UnpicklingError) as err:
         raise WeightsError(
             f"{name} of {backbone.name} cannot be had from {weights.url}: {_brief(err)}; "
             "download that file elsewhere and set backbone.weights to its path"
         ) from err
-    expected = re.search(r"-([0-9a-f]{8,})\.", file.name)
-    if expected and not file_sha256(file).startswith(expected[1]):
-        raise WeightsError(f"{file} is damaged: its sha256 does not start with {expected[1]}; delete it and run again")
+    _check_named_sha256(file)
     return file, _from_transforms(weights.transforms())
+
+
+def _check_named_sha256(file: Path) -> None:
+    """torchvision's files carry the beginning of their sha256 in their name."""
+    expected = re.search(r"-([0-9a-f]{8,})\.", file.name)
+    if expected and file.is_file() and not file_sha256(file).startswith(expected[1]):
+        raise WeightsError(f"{file} is damaged: its sha256 does not start with {expected[1]}; delete it and run again")
 
 
 def _imagenet_preprocess(backbone: Backbone) -> Preprocess:

@@ -53,6 +53,8 @@ def load_params(path: Path) -> Params:
         document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as err:
         raise ParamsError(f"{path} does not exist; `git checkout params.yaml` brings the default back") from err
+    except OSError as err:
+        raise ParamsError(f"{path} cannot be read ({err.strerror})") from err
     except (YAMLError, UnicodeDecodeError) as err:
         raise ParamsError(f"{path} is not readable as YAML: {err}") from err
     if document is None:

@@ -9,6 +9,7 @@ from tasks.params.document import Params
 
 MACHINE_BOUND: dict[str, Any] = {
     "data": {"path", "table"},
+    "validate_": {"suite"},
     "backbone": {"weights"},
     "embed": True,
     "sample": True,

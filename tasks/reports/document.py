@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import StageInputError
 
@@ -19,7 +21,7 @@ SCHEMA_VERSION = 1
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place, flushed to disk, when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield draft
         with draft.open("rb") as file:
@@ -62,15 +64,16 @@ class Report(BaseModel):
             text = path.read_text(encoding="utf-8")
         except OSError as err:
             raise StageInputError(f"{path} cannot be read ({err.strerror}){mend}") from err
+        except UnicodeDecodeError as err:
+            raise StageInputError(f"{path} is not a readable {cls.__name__} (no UTF-8){mend}") from err
         try:
-            report = cls.model_validate_json(text)
-        except (ValidationError, ValueError) as err:
+            document = json.loads(text)
+            version = document.get("schema_version") if isinstance(document, dict) else None
+            if version is not None and version != SCHEMA_VERSION:
+                raise StageInputError(f"{path} has schema_version {version}, this Graft reads {SCHEMA_VERSION}{mend}")
+            return cls.model_validate_json(text)
+        except ValueError as err:
             raise StageInputError(f"{path} is not a readable {cls.__name__}{mend}: {_first_line(err)}") from err
-        if report.schema_version != SCHEMA_VERSION:
-            raise StageInputError(
-                f"{path} has schema_version {report.schema_version}, this Graft reads {SCHEMA_VERSION}{mend}"
-            )
-        return report
 
 
 class Record(BaseModel):
