@@ -14,8 +14,10 @@ FREQUENCIES = sorted(((row, column) for row in range(11) for column in range(11)
 
 
 def _cosines() -> npt.NDArray[np.int64]:
+    """(11, 32) the DCT-II basis in units of 1/1024."""
     frequency, place = np.arange(11)[:, None], np.arange(GRID)[None, :]
-    return np.rint(1024 * np.cos(np.pi * frequency * (2 * place + 1) / (2 * GRID))).astype(np.int64)
+    waves: npt.NDArray[np.float64] = np.cos(np.pi * frequency * (2 * place + 1) / (2 * GRID))
+    return np.rint(1024 * waves).astype(np.int64)
 
 
 _BASIS = _cosines()
