@@ -256,6 +256,11 @@ def test_many_missing_files_are_counted(tmp_path: Path) -> None:
         list_items(table(tmp_path, f"path,label\n{rows}"))
 
 
+def test_a_missing_folder_is_named_once_not_with_each_of_its_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds 1 entry that cannot be used as data:\n  gone: out of reach"):
+        list_items(table(tmp_path, "path,label\ngone/1.png,cat\ngone/2.png,dog\n"))
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [("1.png,cat,holdout\n2.png,dog,train", "row 2: 'holdout'"), ("1.png,cat,train\n2.png,dog,", "row 3: no side")],
