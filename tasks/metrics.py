@@ -9,6 +9,7 @@ IntMatrix = npt.NDArray[np.int64]
 IntVector = npt.NDArray[np.int64]
 BoolVector = npt.NDArray[np.bool_]
 FloatMatrix = npt.NDArray[np.float64]
+AnyFloatMatrix = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 FloatVector = npt.NDArray[np.float64]
 
 

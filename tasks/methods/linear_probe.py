@@ -12,7 +12,7 @@ from tasks.errors import DataError, StageInputError
 from tasks.folds import ALWAYS_TRAINING, deal_folds
 from tasks.logistic import LinearModel, fit_logistic
 from tasks.methods.contract import Adaptation, DataNeed, Float32Array, LabelledFeatures, LinearHead
-from tasks.metrics import BoolVector, FloatMatrix, FloatVector, IntVector, log_loss
+from tasks.metrics import AnyFloatMatrix, BoolVector, FloatMatrix, FloatVector, IntVector, log_loss
 from tasks.onnx_files import with_linear_head
 from tasks.params.linear_probe import LinearProbeParams
 from tasks.principal_axes import PrincipalAxes, Standardisation
@@ -145,42 +145,44 @@ def _adapt(data: LabelledFeatures, params: LinearProbeParams) -> Adaptation:
 
 def _choose_logistic(problem: _Problem, strengths: FloatVector) -> _Choice:
     starts: dict[int, LinearModel] = {}
+    quick = problem.features.astype(np.float32)
     scores: list[StrengthScore] = []
     best, best_logits = 0, np.empty((0, problem.classes))
     for place, strength in enumerate(strengths if len(problem.held) else ()):
-        logits = _out_of_fold(problem, strength, starts)
+        logits = _out_of_fold(problem, quick, strength, starts)
         scores.append(_score(problem, strength, logits))
         if place == 0 or scores[place].loss < scores[best].loss:
             best, best_logits = place, logits
         elif place - best >= PATIENCE:
             break
-    learn, strength = np.ones(len(problem.labels), dtype=bool), float(strengths[best])
-    rough = _fit(problem, learn, strength, None, SEARCH_TOLERANCE)
-    return _Choice(strength, _fit(problem, learn, strength, rough, FINAL_TOLERANCE), scores, best_logits)
+    everyone, strength = np.ones(len(problem.labels), dtype=bool), float(strengths[best])
+    rough = _fit(problem, quick, everyone, strength, None, SEARCH_TOLERANCE)
+    model = _fit(problem, problem.features, everyone, strength, rough, FINAL_TOLERANCE)
+    return _Choice(strength, model, scores, best_logits)
 
 
-def _out_of_fold(problem: _Problem, strength: float, starts: dict[int, LinearModel]) -> FloatMatrix:
+def _out_of_fold(
+    problem: _Problem, features: AnyFloatMatrix, strength: float, starts: dict[int, LinearModel]
+) -> FloatMatrix:
     """(held, classes) logits; `starts` keeps each fold's model, from which the next strength sets out."""
     logits = np.empty((len(problem.labels), problem.classes))
     for fold in np.unique(problem.fold[problem.held]):
         learn = problem.fold != fold
-        starts[fold] = _fit(problem, learn, strength, starts.get(fold), SEARCH_TOLERANCE)
-        logits[~learn] = starts[fold].logits(problem.features[~learn])
+        starts[fold] = _fit(problem, features, learn, strength, starts.get(fold), SEARCH_TOLERANCE)
+        logits[~learn] = starts[fold].logits(features[~learn])
     return logits[problem.held]
 
 
 def _fit(
-    problem: _Problem, learn: BoolVector, strength: float, start: LinearModel | None, tolerance: float
+    problem: _Problem,
+    features: AnyFloatMatrix,
+    learn: BoolVector,
+    strength: float,
+    start: LinearModel | None,
+    tolerance: float,
 ) -> LinearModel:
-    return fit_logistic(
-        problem.features[learn],
-        problem.labels[learn],
-        problem.weight[learn],
-        problem.classes,
-        strength,
-        start,
-        tolerance,
-    )
+    labels, weight = problem.labels[learn], problem.weight[learn]
+    return fit_logistic(features[learn], labels, weight, problem.classes, strength, start, tolerance)
 
 
 def _choose_ridge(problem: _Problem, strengths: FloatVector) -> _Choice:
