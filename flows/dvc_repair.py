@@ -23,7 +23,8 @@ from tasks.errors import WorkspaceError
 from tasks.reports import write_bytes
 from tasks.workspace import Workspace
 
-DRAFT = re.compile(r"^\..+\.(\d+)\.tmp$")
+DRAFT = re.compile(r"^\..+\.(\d+)(-\d+)?\.tmp$")
+"""How `replacing` names a file that it has not finished: with the pid of its writer."""
 GUARD_SECONDS = 3.0
 
 
