@@ -2,17 +2,19 @@
 
 data/engine.json    the versions that can change a pixel or a feature
 data/weights.json   which weights params.yaml leads to, by content
-data/source.json    which table lists the items, by content
+data/source.json    which table lists the items and which suite of the user's judges them, by content
 data/splits.lock    the sides that earlier releases were judged with
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from flows.state import StateRef
 from tasks.backbones.engine import installed_engine
 from tasks.backbones.weights import locate
 from tasks.digests import file_sha256, value_sha256
-from tasks.errors import DataError
+from tasks.errors import DataError, ParamsError, UserError
 from tasks.params import Params
 from tasks.reports import write_bytes
 from tasks.reports.pins import SourcePin, WeightsPin
@@ -30,6 +32,7 @@ def write_inputs(workspace: Workspace, params: Params) -> None:
     Raises:
         WeightsError: the weights file is missing.
         DataError: the table is missing.
+        ParamsError: the user's suite is missing.
         WorkspaceError: no git checkout.
     """
     source = locate(params.backbone, workspace.root)
@@ -45,13 +48,23 @@ def write_inputs(workspace: Workspace, params: Params) -> None:
 
 
 def source_pin(workspace: Workspace, params: Params) -> SourcePin:
-    """The table that lists the items, by content."""
-    if params.data.table is None:
-        return SourcePin(table_sha256=None)
-    table = workspace.resolve(params.data.table)
-    if not table.is_file():
-        raise DataError(f"data.table: {table} does not exist or is no file")
-    return SourcePin(table_sha256=file_sha256(table))
+    """The table that lists the items and the user's suite, by content.
+
+    Raises:
+        DataError: the table is no file.
+        ParamsError: the suite is no file.
+    """
+    table, suite = params.data.table, params.validate_.suite
+    return SourcePin(
+        table_sha256=_named_file_sha256("data.table", workspace.resolve(table), DataError) if table else None,
+        suite_sha256=_named_file_sha256("validate.suite", workspace.resolve(suite), ParamsError) if suite else None,
+    )
+
+
+def _named_file_sha256(key: str, path: Path, error: type[UserError]) -> str:
+    if not path.is_file():
+        raise error(f"{key}: {path} does not exist or is no file; correct it in params.yaml or set it to null")
+    return file_sha256(path)
 
 
 def split_memory_bytes(workspace: Workspace, params: Params) -> bytes:

@@ -17,6 +17,7 @@ _IDENTITY = {
     for field, value in (("NAME", "graft"), ("EMAIL", "graft@localhost"))
 }
 _NOBODY = "0" * 40
+_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
 class StateMoved(WorkspaceError):
@@ -30,17 +31,25 @@ class StateRef:
         self.root = root
 
     def head(self) -> str | None:
-        """The ref's commit, or None before the first write."""
-        found = self._git("rev-parse", "--verify", "--quiet", REF, check=False)
+        """The ref's commit, or None before the first write.
+
+        Raises:
+            WorkspaceError: `root` is in no git repository, or git is missing.
+        """
+        # for-each-ref succeeds without a match, so that a failure of git is never taken for an empty memory.
+        found = self._git("for-each-ref", "--format=%(objectname)", REF)
         return found.stdout.decode().strip() or None
 
     def read(self, path: str, commit: str | None = None) -> bytes | None:
-        """Content of one file at `commit` (default: now), or None where there is none."""
+        """Content of one file at `commit` (default: now), or None where there is none.
+
+        Raises:
+            WorkspaceError: as `head`, or the repository is damaged.
+        """
         at = commit or self.head()
-        if at is None:
+        if at is None or b" blob " not in self._git("ls-tree", "--full-tree", at, "--", path).stdout:
             return None
-        found = self._git("cat-file", "blob", f"{at}:{path}", check=False)
-        return found.stdout if found.returncode == 0 else None
+        return self._git("cat-file", "blob", f"{at}:{path}").stdout
 
     def write(self, files: Mapping[str, bytes], message: str, expected: str | None) -> str:
         """Commit files on top of `expected` and move the ref from there.
@@ -51,9 +60,9 @@ class StateRef:
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
             self._git("read-tree", expected or "--empty", env=index)
-            for path, data in files.items():
-                blob = self._git("hash-object", "-w", "--stdin", data=data).stdout.decode().strip()
-                self._git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index)
+            blobs = {path: self._git("hash-object", "-w", "--stdin", data=data) for path, data in files.items()}
+            lines = "".join(f"100644 {blob.stdout.decode().strip()}\t{path}\n" for path, blob in blobs.items())
+            self._git("update-index", "--add", "--index-info", data=lines.encode(), env=index)
             tree = self._git("write-tree", env=index).stdout.decode().strip()
         parent = ["-p", expected] if expected else []
         commit = self._git("commit-tree", tree, *parent, "-m", message, env=_IDENTITY).stdout.decode().strip()
@@ -65,9 +74,16 @@ class StateRef:
     def _git(
         self, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run(
-            ["git", *arguments], cwd=self.root, input=data, capture_output=True, env={**os.environ, **(env or {})}
-        )
+        # A caller's GIT_DIR or GIT_INDEX_FILE (git sets them for its hooks) would lead to another repository.
+        inherited = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=self.root, input=data, capture_output=True, env={**inherited, **(env or {})}
+            )
+        except FileNotFoundError as err:
+            raise WorkspaceError(
+                f"git cannot be run in {self.root} ({err.strerror}: {err.filename}); install git"
+            ) from err
         if check and done.returncode != 0:
             raise WorkspaceError(
                 f"git {arguments[0]} failed in {self.root}: {done.stderr.decode(errors='replace').strip()}; "

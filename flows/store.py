@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import NotQualified, ReleaseError
+from tasks.errors import NotQualified, ReleaseError, StageInputError
 from tasks.release import QUALIFICATION, manifest_sha256, verify_release
 from tasks.reports.document import write_bytes
 from tasks.reports.qualification import Qualification
 
 INCOMING = ".incoming-"
+LOCK = ".lock"
 
 
 def stored_release(store: Path, digest: str) -> Path:
@@ -21,32 +25,54 @@ def stored_release(store: Path, digest: str) -> Path:
 
 
 def publish_release(release: Path, qualification_file: Path, store: Path) -> Path:
-    """Copy a qualified release into the store, or find it there.
+    """Copy a qualified release into the store, or find it there. Several publishers may do so at once.
 
     Returns:
         the release's folder in the store.
     Raises:
         NotQualified: the qualification refuses it, or is of another release.
-        ReleaseError: the release, or the copy that the store already has, is damaged.
+        ReleaseError: the release, or the copy that the store already has, is damaged, or the store cannot be written.
     """
     qualification = Qualification.read(qualification_file)
     if not qualification.passed:
         raise NotQualified("\n".join(qualification.reasons))
+    verify_release(release)
     digest = manifest_sha256(release)
     if qualification.manifest_sha256 != digest:
         raise NotQualified("reports/qualification.json is of another release; run `graft adapt`")
-    verify_release(release)
     target = stored_release(store, digest)
-    if target.exists():
-        verify_release(target, beside=(QUALIFICATION,))
-        return target
-    _copy_in(release, qualification_file, target)
+    try:
+        with _only_publisher(store):
+            if target.exists():
+                _verify_stored(target)
+            else:
+                _copy_in(release, qualification_file, target)
+    except OSError as err:
+        raise ReleaseError(f"the release could not be copied into {store}: {err}; nothing was published") from err
     return target
+
+
+@contextmanager
+def _only_publisher(store: Path) -> Iterator[None]:
+    """Hold the store's lock: what lies in `.incoming-*` then is of nobody who lives."""
+    store.mkdir(parents=True, exist_ok=True)
+    with (store / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _verify_stored(target: Path) -> None:
+    try:
+        verify_release(target, beside=(QUALIFICATION,))
+        qualification = Qualification.read(target / QUALIFICATION)
+        if not qualification.passed or qualification.manifest_sha256 != target.name:
+            raise ReleaseError(f"{target / QUALIFICATION} is not this release's")
+    except (ReleaseError, StageInputError) as err:
+        raise ReleaseError(f"{err}; move {target} away and run `graft adapt`, which copies the release anew") from err
 
 
 def _copy_in(release: Path, qualification_file: Path, target: Path) -> None:
     store = target.parent
-    store.mkdir(parents=True, exist_ok=True)
     for leftover in store.glob(f"{INCOMING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
     incoming = store / f"{INCOMING}{uuid.uuid4().hex}"
@@ -59,15 +85,11 @@ def _copy_in(release: Path, qualification_file: Path, target: Path) -> None:
             _sync_folder(folder)
         incoming.rename(target)
         _sync_folder(store)
-    except OSError as err:
-        raise ReleaseError(f"the release could not be copied into {store}: {err}; nothing was published") from err
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from small_workspace import copy_workspace, make_workspace, run_stages
+
+from tasks.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,17 @@ def real_data() -> Path:
     if not named:
         pytest.skip("GRAFT_TEST_DATA names no folder of real packs")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def finished_template(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The small workspace after every stage, made once; copy it (`finished`), never change it."""
+    workspace = make_workspace(tmp_path_factory.mktemp("small") / "template")
+    run_stages(workspace)
+    return workspace
+
+
+@pytest.fixture
+def finished(finished_template: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the small workspace after every stage, free to be spoilt."""
+    return copy_workspace(finished_template, tmp_path.resolve() / "workspace")

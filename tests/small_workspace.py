@@ -38,7 +38,7 @@ RUN = {
 }
 SETTINGS: dict[str, Any] = {
     "data": {"path": "data/raw"},
-    "backbone": {"weights": "none", "preprocess": {"resize": 32, "crop": 32}},
+    "backbone": {"name": "squeezenet1_0", "weights": "none", "preprocess": {"resize": 32, "crop": 32}},
     "embed": {"batch_size": 8, "threads": 2},
     "evaluate": {"bootstrap_samples": 200},
     "gate": {

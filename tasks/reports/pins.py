@@ -13,6 +13,7 @@ class WeightsPin(Report):
 
 
 class SourcePin(Report):
-    """data/source.json: the table that lists the items, if one does."""
+    """data/source.json: the table that lists the items, and the user's own suite of expectations, if there are any."""
 
-    table_sha256: str | None
+    table_sha256: str | None = None
+    suite_sha256: str | None = None

@@ -1,0 +1,173 @@
+"""Editing params.yaml: comments stay, the change is shown, and nothing is written that would not load."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.params_file import Edit, data_edits, edit_params, parse_override
+from tasks.errors import DataError, ParamsError
+from tasks.params import load_params
+from tasks.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    root = tmp_path.resolve() / "workspace"
+    root.mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, root / name)
+    return Workspace(root)
+
+
+def set_key(workspace: Workspace, *texts: str) -> str:
+    """The diff of `--set` with each text, from the workspace's root."""
+    return edit_params(workspace, [parse_override(text, workspace, workspace.root) for text in texts])[1]
+
+
+def test_an_edit_changes_its_line_alone_and_keeps_the_comments(workspace: Workspace) -> None:
+    before = workspace.params.read_text().splitlines()
+    diff = set_key(workspace, "sample.labels_per_class=7")
+    after = workspace.params.read_text().splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [
+        (
+            "  labels_per_class: 5      # labelled training images per class; the rest is the test set",
+            "  labels_per_class: 7      # labelled training images per class; the rest is the test set",
+        )
+    ]
+    assert f"-{changed[0][0]}\n+{changed[0][1]}\n" in diff
+
+
+def test_an_edit_that_changes_nothing_shows_nothing_and_leaves_the_file_alone(workspace: Workspace) -> None:
+    before = workspace.params.stat()
+    assert set_key(workspace, "sample.labels_per_class=5", "data.table=null", "flow.stage_timeout_seconds=14400") == ""
+    assert workspace.params.stat().st_mtime_ns == before.st_mtime_ns
+    assert workspace.params.stat().st_ino == before.st_ino
+
+
+def test_null_stays_null(workspace: Workspace) -> None:
+    set_key(workspace, "split.seed=3")
+    text = workspace.params.read_text()
+    assert "  table: null  " in text
+    assert "preprocess: {resize: null, crop: null}" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("gate.accuracy.minimum=0.9", 0.9),
+        ("gate.accuracy.minimum=1", 1),
+        ("qualify.max_probability_difference=1e-3", 1e-3),
+        ("evaluate.baselines=[majority]", ["majority"]),
+        ("gate.accuracy={minimum: 0.7, judged_on: lower_bound}", {"minimum": 0.7, "judged_on": "lower_bound"}),
+        ("data.table=null", None),
+        ("data.table=", None),
+        ("export.licence=CC BY 4.0 = free", "CC BY 4.0 = free"),
+        ("adapt.method.fit_on_validation=false", False),
+    ],
+)
+def test_values_are_read_as_yaml(workspace: Workspace, text: str, value: Any) -> None:
+    edit = parse_override(text, workspace, workspace.root)
+    assert edit.value == value
+    assert type(edit.value) is type(value)
+    edit_params(workspace, [edit])
+    params: Any = load_params(workspace.params).model_dump(by_alias=True)
+    for part in edit.key:
+        params = params[part]
+    assert params == value
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("gate.accuracy.minimum", "not of the form section.key=value"),
+        ("=1", "not of the form section.key=value"),
+        ("gate.acuracy.minimum=1", r"unknown key 'gate.acuracy'; did you mean 'accuracy'\?"),
+        ("gates.accuracy=1", r"unknown key 'gates'; did you mean 'gate'\?"),
+        ("split.seed.x=1", "holds a value, not keys"),
+        ("evaluate.baselines=[majority", "not readable as YAML"),
+    ],
+)
+def test_a_wrong_override_is_named(workspace: Workspace, text: str, complaint: str) -> None:
+    with pytest.raises(ParamsError, match=complaint):
+        parse_override(text, workspace, workspace.root)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("split.test_share=2", r"split.test_share: 2 is not allowed"),
+        ("backbone.name=resnet19", r"did you mean 'resnet18'\?"),
+        ("gate.accuracy={minimun: 0.9}", r"unknown key 'gate.accuracy.minimun'; did you mean 'minimum'\?"),
+        ("export=5", "export: 5 is not allowed"),
+    ],
+)
+def test_a_value_that_would_not_load_leaves_the_file_untouched(workspace: Workspace, text: str, complaint: str) -> None:
+    before = workspace.params.read_bytes()
+    with pytest.raises(ParamsError, match=complaint):
+        set_key(workspace, "split.seed=9", text)
+    assert workspace.params.read_bytes() == before
+
+
+def test_relative_paths_start_at_the_callers_folder(workspace: Workspace, tmp_path: Path) -> None:
+    inside, outside = workspace.root / "notes", tmp_path.resolve()
+    assert parse_override("data.path=../data/raw", workspace, inside).value == "data/raw"
+    assert parse_override("data.path=photos", workspace, outside).value == str(outside / "photos")
+    assert parse_override("publish.store=./store", workspace, inside).value == "notes/store"
+    assert parse_override("backbone.weights=w/net.pth", workspace, outside).value == str(outside / "w" / "net.pth")
+    assert parse_override("backbone.weights=net.safetensors", workspace, inside).value == "notes/net.safetensors"
+
+
+@pytest.mark.parametrize("word", ["bundled", "none", "IMAGENET1K_V1", "MobileNet_V2_Weights.IMAGENET1K_V1"])
+def test_words_that_name_weights_are_no_paths(workspace: Workspace, word: str) -> None:
+    assert parse_override(f"backbone.weights={word}", workspace, workspace.root / "deep").value == word
+
+
+def test_data_names_a_folder_and_forgets_an_earlier_table(workspace: Workspace, tmp_path: Path) -> None:
+    set_key(workspace, "data.table=items.csv")
+    (tmp_path / "photos").mkdir()
+    params, _ = edit_params(workspace, data_edits("photos", workspace, tmp_path.resolve()))
+    assert params.data.path == str(tmp_path.resolve() / "photos")
+    assert params.data.table is None
+
+
+def test_data_names_a_table_and_the_folder_that_it_stands_in(workspace: Workspace) -> None:
+    (workspace.root / "photos").mkdir()
+    (workspace.root / "photos" / "items.csv").write_text("path,label\n")
+    params, _ = edit_params(workspace, data_edits("photos/items.csv", workspace, workspace.root))
+    assert (params.data.path, params.data.table) == ("photos", "photos/items.csv")
+
+
+def test_data_that_are_not_there_are_named(workspace: Workspace) -> None:
+    with pytest.raises(DataError, match=r"--data photos: .*/workspace/photos does not exist"):
+        data_edits("photos", workspace, workspace.root)
+
+
+def test_a_folder_whose_name_ends_like_a_table_is_a_folder(workspace: Workspace) -> None:
+    (workspace.root / "odd.csv").mkdir()
+    params, _ = edit_params(workspace, data_edits("odd.csv", workspace, workspace.root))
+    assert (params.data.path, params.data.table) == ("odd.csv", None)
+
+
+def test_sections_that_dvc_wants_are_spelled_out(workspace: Workspace) -> None:
+    workspace.params.write_text("# mine\nexport:\n  name: mine  # the name\n")
+    params, diff = edit_params(workspace, [])
+    text = workspace.params.read_text()
+    assert text.startswith("# mine\nexport:\n  name: mine  # the name\n")
+    assert "gate:" in text
+    assert "+data:\n" in diff
+    assert load_params(workspace.params) == params
+    assert edit_params(workspace, []) == (params, "")
+
+
+def test_an_edit_reaches_a_section_that_the_file_leaves_out(workspace: Workspace) -> None:
+    workspace.params.write_text("schema_version: 1\n")
+    params, _ = edit_params(workspace, [Edit(("split", "near_duplicates", "max_hamming"), 4)])
+    assert params.split.near_duplicates.max_hamming == 4
+    assert load_params(workspace.params) == params

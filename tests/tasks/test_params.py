@@ -1,0 +1,163 @@
+"""params.yaml: what is accepted, and how a wrong key or value is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.backbones.registry import BACKBONES
+from tasks.errors import ParamsError
+from tasks.params import Params, load_params, parse_params
+from tasks.params.document import check_key, known_keys, literal_values, path_rule
+from tasks.params.identity import result_params_sha256
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_repositorys_params_are_the_defaults() -> None:
+    assert load_params(ROOT / "params.yaml") == Params()
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    assert load_params(write(tmp_path, "# nothing yet\n")) == Params()
+
+
+def test_an_unknown_key_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(ParamsError, match=r"unknown key 'gate.acuracy'; did you mean 'accuracy'\? known: accuracy"):
+        parse_params({"gate": {"acuracy": {"minimum": 0.9}}})
+
+
+def test_an_unknown_section_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(ParamsError, match=r"unknown key 'valdate'; did you mean 'validate'\?"):
+        parse_params({"valdate": {}})
+
+
+def test_an_unknown_backbone_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(ParamsError, match=r"backbone.name: unknown value 'resnet19'; did you mean 'resnet18'\?"):
+        parse_params({"backbone": {"name": "resnet19"}})
+
+
+def test_an_unknown_method_is_named_with_what_is_known() -> None:
+    with pytest.raises(ParamsError, match=r"adapt.method.name: unknown value 'probe'.*known: linear_probe"):
+        parse_params({"adapt": {"method": {"name": "probe"}}})
+
+
+def test_an_unknown_item_of_a_list_is_named_by_its_place() -> None:
+    with pytest.raises(ParamsError, match=r"evaluate.baselines.1: unknown value 'pixels'; did you mean 'raw_pixels'"):
+        parse_params({"evaluate": {"baselines": ["majority", "pixels"]}})
+
+
+def test_every_fault_is_named_at_once() -> None:
+    with pytest.raises(ParamsError) as caught:
+        parse_params({"split": {"test_share": 2}, "embed": {"batch_size": 0}}, "params.yaml")
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["params.yaml", "embed.batch_size"],
+        ["params.yaml", "split.test_share"],
+    ]
+    assert "less than or equal to 1" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("gate: [", "not readable as YAML"),
+        ("- a\n- b\n", "must hold sections such as `data:`; it holds a list"),
+        ("gate: {}\ngate: {}\n", "not readable as YAML"),
+    ],
+)
+def test_a_file_that_holds_no_sections_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ParamsError, match=complaint):
+        load_params(write(tmp_path, text))
+
+
+def test_a_file_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ParamsError, match="not readable as YAML"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_comes_with_the_mend(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"does not exist; `git checkout params\.yaml`"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(ParamsError, match=r"params\.yaml cannot be read"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_key_below_a_value_is_refused() -> None:
+    with pytest.raises(ParamsError, match=r"unknown key 'data\.path\.x'; 'data\.path' holds a value, not keys"):
+        check_key(("data", "path", "x"))
+
+
+def test_params_offer_exactly_the_registered_backbones() -> None:
+    assert literal_values(("backbone", "name")) == list(BACKBONES)
+
+
+def test_every_section_knows_its_keys() -> None:
+    assert known_keys(())[:3] == ["schema_version", "data", "sample"]
+    assert "validate" in known_keys(())
+    assert known_keys(("gate", "accuracy")) == ["minimum", "judged_on"]
+
+
+@pytest.mark.parametrize(
+    ("key", "rule"),
+    [
+        (("data", "path"), "always"),
+        (("data", "table"), "always"),
+        (("publish", "store"), "always"),
+        (("validate", "suite"), "always"),
+        (("backbone", "weights"), "with_suffix"),
+        (("export", "name"), None),
+        (("gate", "accuracy", "minimum"), None),
+    ],
+)
+def test_paths_are_told_from_other_texts(key: tuple[str, ...], rule: str | None) -> None:
+    assert path_rule(key) == rule
+
+
+def test_paths_and_machine_settings_leave_the_digest_of_a_result_alone() -> None:
+    elsewhere = parse_params(
+        {
+            "data": {"path": "/elsewhere", "table": "/elsewhere/items.csv"},
+            "validate": {"suite": "/elsewhere/suite.json"},
+            "backbone": {"weights": "/elsewhere/weights.pth"},
+            "embed": {"batch_size": 3, "threads": 1},
+            "publish": {"store": "/elsewhere/releases"},
+            "flow": {"retries": 0},
+        }
+    )
+    assert result_params_sha256(elsewhere) == result_params_sha256(Params())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": {"preprocess": {"crop": 64}}},
+        {"data": {"columns": {"label": "kind"}}},
+        {"validate": {"min_items_per_class": 6}},
+        {"split": {"seed": 1}},
+        {"adapt": {"method": {"head": "ridge"}}},
+        {"evaluate": {"confidence": 0.9}},
+        {"gate": {"accuracy": {"minimum": 0.81}}},
+        {"export": {"licence": "MIT"}},
+        {"qualify": {"max_size_mb": 5}},
+    ],
+)
+def test_whatever_determines_a_result_moves_its_digest(changes: dict[str, object]) -> None:
+    assert result_params_sha256(parse_params(changes)) != result_params_sha256(Params())
+
+
+def test_params_cannot_be_changed_after_reading() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Params().gate.min_test_items = 0
