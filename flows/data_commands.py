@@ -26,10 +26,12 @@ def check_here(path: Path) -> ValidationReport:
         DataError: nothing there can be read as a data set, or the tree holds what a reader would hang on.
     """
     try:
-        params = load_params(Workspace.find().params)
+        workspace = Workspace.find()
     except WorkspaceError:
-        params = Params()
-    return check_data(path.absolute(), params)
+        return check_data(path.absolute(), Params())
+    params = load_params(workspace.params)
+    suite = workspace.resolve(params.validate_.suite) if params.validate_.suite else None
+    return check_data(path.absolute(), params, suite)
 
 
 def check_summary(report: ValidationReport) -> str:

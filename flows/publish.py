@@ -51,5 +51,5 @@ def remember_split(workspace: Workspace, params: Params) -> None:
 
 
 def merged_memory(known: pa.Table, splits: pa.Table) -> pa.Table:
-    """What was known and what this split adds; an item's first side is its side for good."""
+    """What was known and what this split says; content that is no longer there is kept."""
     return split_memory(splits, known)

@@ -18,7 +18,7 @@ from tasks.errors import DataError, StageInputError
 from tasks.near_duplicates import NearDuplicates, find_near_duplicates, spanning_pairs
 from tasks.params import Params
 from tasks.reports import LeftOut, NearDuplicatePair, Side, SplitReport, TightenedChain
-from tasks.splitting import BRIDGES_SPLIT, Division, Item, divide, needs_out_of_fold, remembered_sides
+from tasks.splitting import BRIDGES_SPLIT, Division, Item, divide, label_order, needs_out_of_fold, remembered_sides
 from tasks.stage import run_stage, say
 from tasks.tables import EMBEDDING_INDEX, ITEMS, SPLIT_MEMORY, SPLITS, read_table, write_table
 from tasks.workspace import Workspace
@@ -46,11 +46,11 @@ def split(workspace: Workspace, params: Params) -> None:
     )
     items = _items(table)
     division = divide(items, content[duplicates.pairs], remembered_sides(memory), params.split)
-    write_table(_splits_table(items, division), workspace.splits)
+    write_table(_splits_table(items, division, label_order(items, memory)), workspace.splits)
     report = _report(items, division, content, duplicates)
     report.write(workspace.split_report)
-    for side, labels in report.counts.items():
-        say(f"{side}: {sum(labels.values())} items")
+    counts = ", ".join(f"{side} {sum(labels.values())}" for side, labels in report.counts.items())
+    say(f"split: {counts} items; {division.remembered} of them keep the side of an earlier release")
 
 
 def _read_features(workspace: Workspace, table: pa.Table) -> npt.NDArray[np.floating]:
@@ -82,11 +82,13 @@ def _items(table: pa.Table) -> list[Item]:
     return [Item(*row) for row in zip(*columns, strict=True)]
 
 
-def _splits_table(items: list[Item], division: Division) -> pa.Table:
+def _splits_table(items: list[Item], division: Division, labels: list[str]) -> pa.Table:
+    index = {label: place for place, label in enumerate(labels)}
     columns = {
         "path": [item.path for item in items],
         "sha256": [item.sha256 for item in items],
         "label": [item.label for item in items],
+        "label_index": [index[item.label] for item in items],
         "group": division.groups,
         "side": division.sides,
         "reason": [BRIDGES_SPLIT if side == "left_out" else None for side in division.sides],
@@ -102,7 +104,6 @@ def _report(items: list[Item], division: Division, content: IntArray, found: Nea
     return SplitReport(
         official=division.official,
         counts={side: dict(sorted(labels.items())) for side, labels in counts.items()},
-        remembered=division.remembered,
         near_duplicates=[
             NearDuplicatePair(
                 first=paths[found.pairs[row, 0]],

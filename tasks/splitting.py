@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ EARLIER_SPLIT = "earlier_split"
 
 _STRICTEST: tuple[Side, ...] = ("train", "validation", "test")
 _NEEDED: tuple[Side, ...] = ("train", "test")
+_ORDER = ("sha256", "label", "label_index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +115,25 @@ def split_memory(splits: pa.Table, earlier: pa.Table | None = None) -> pa.Table:
     Returns:
         A SPLIT_MEMORY table, one row per content; content that an official split lists on several sides counts as test.
     """
-    known: dict[str, tuple[str, Side]] = {}
-    for sha256, label, side in sorted(_rows(splits), key=lambda row: _STRICTEST.index(row[2])):
-        known[sha256] = label, side
-    for sha256, label, side in _rows(earlier) if earlier is not None else ():
-        known.setdefault(sha256, (label, side))
-    rows = [{"sha256": sha256, "label": label, "side": side} for sha256, (label, side) in sorted(known.items())]
-    return pa.Table.from_pylist(rows, schema=SPLIT_MEMORY)
+    known: dict[str, dict[str, Any]] = {}
+    for row in sorted(_rows(splits), key=lambda row: _STRICTEST.index(row["side"])):
+        known[row["sha256"]] = row
+    for row in _rows(earlier) if earlier is not None else ():
+        known.setdefault(row["sha256"], row)
+    return pa.Table.from_pylist([known[sha256] for sha256 in sorted(known)], schema=SPLIT_MEMORY)
+
+
+def label_order(items: Sequence[Item], memory: pa.Table) -> list[str]:
+    """The classes by output index: those that releases of these items had keep their order, new ones are appended.
+
+    Only what is remembered of content that is still there counts, so that other data sets have no say.
+    """
+    present, labels = {item.sha256 for item in items}, {item.label for item in items}
+    earlier: dict[str, int] = {}
+    for sha256, label, index in zip(*(memory[name].to_pylist() for name in _ORDER), strict=True):
+        if sha256 in present and label in labels:
+            earlier[label] = min(earlier.get(label, index), index)
+    return sorted(earlier, key=lambda label: (earlier[label], label)) + sorted(labels - earlier.keys())
 
 
 def remembered_sides(memory: pa.Table) -> dict[str, Side]:
@@ -128,9 +141,8 @@ def remembered_sides(memory: pa.Table) -> dict[str, Side]:
     return dict(zip(memory["sha256"].to_pylist(), memory["side"].to_pylist(), strict=True))
 
 
-def _rows(table: pa.Table) -> Iterable[tuple[str, str, Side]]:
-    columns = (table[name].to_pylist() for name in ("sha256", "label", "side"))
-    return (row for row in zip(*columns, strict=True) if row[2] != "left_out")
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    return [row for row in table.select(SPLIT_MEMORY.names).to_pylist() if row["side"] != "left_out"]
 
 
 def _group_roots(items: Sequence[Item], links: IntArray) -> list[int]:

@@ -45,6 +45,7 @@ SPLITS = pa.schema(
         ("path", pa.string()),
         ("sha256", pa.string()),
         ("label", pa.string()),
+        ("label_index", pa.int32()),
         ("group", pa.string()),
         ("side", pa.string()),
         ("reason", pa.string()),
@@ -67,7 +68,9 @@ PREDICTIONS = pa.schema(
 OUT_OF_FOLD = pa.schema([("path", pa.string()), ("label", pa.string()), ("probabilities", pa.list_(pa.float32()))])
 """Fitted items that were held out once, sorted by path; `probabilities` of the model that did not see them."""
 
-SPLIT_MEMORY = pa.schema([("sha256", pa.string()), ("label", pa.string()), ("side", pa.string())])
+SPLIT_MEMORY = pa.schema(
+    [("sha256", pa.string()), ("label", pa.string()), ("label_index", pa.int32()), ("side", pa.string())]
+)
 """splits.lock: the side of every item that a release was judged with, sorted by sha256."""
 
 

@@ -16,7 +16,7 @@ from tasks.workspace import Workspace
 
 @dataclass(frozen=True)
 class LabelledItems:
-    """Items sorted by path. `features` (items, width) float32; `labels` (items,) index `names`, which are sorted."""
+    """Items sorted by path. `features` (items, width) float32; `labels` (items,) index `names`, in the output order."""
 
     names: list[str]
     paths: list[str]
@@ -75,15 +75,14 @@ def read_labelled_items(workspace: Workspace) -> LabelledItems:
             f"data/embeddings/ has no features of {len(strangers)} items of data/splits.parquet, such as "
             f"{strangers[0]}; run `graft adapt` (stages embed and split)"
         )
-    labels = [rows["label"][row] for row in placed]
-    names, label_indices = np.unique(np.array(labels, dtype=str), return_inverse=True)
+    names = [name for _, name in sorted(set(zip(rows["label_index"], rows["label"], strict=True)))]
     groups = [rows["group"][row] or f"item:{rows['path'][row]}" for row in placed]
     return LabelledItems(
-        names=names.tolist(),
+        names=names,
         paths=[path for path, _ in wanted],
         sha256=[sha256 for _, sha256 in wanted],
         sides=[rows["side"][row] for row in placed],
-        labels=label_indices.astype(np.int64),
+        labels=np.array([rows["label_index"][row] for row in placed], dtype=np.int64),
         groups=np.unique(np.array(groups, dtype=str), return_inverse=True)[1].astype(np.int64),
         features=features[[place[key] for key in wanted]],
     )

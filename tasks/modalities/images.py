@@ -37,7 +37,7 @@ class Inspection:
 
     `width` and `height` are the stored ones (before EXIF orientation), pixels; `brightness` is the mean grey in
     [0, 255]; `sharpness` the variance of the Laplacian (grey levels squared); `pixels` the upright image as 16 x 16
-    grey bytes, row by row, box filtered; `perceptual_hash` is an unsigned 64-bit dHash.
+    grey bytes, row by row, box filtered; `perceptual_hash` is an unsigned 64-bit number.
     """
 
     file_bytes: int

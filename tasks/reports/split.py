@@ -59,7 +59,6 @@ class SplitReport(Report):
 
     official: bool
     counts: dict[Side, dict[str, int]]
-    remembered: int
     near_duplicates: list[NearDuplicatePair]
     grouped_items: int
     min_cosine: float = -1.0

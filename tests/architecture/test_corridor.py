@@ -1,4 +1,4 @@
-"""One stage = one verb = one file = one block of dvc.yaml = one section of params.yaml, and DVC knows its real imports."""
+"""One stage = one verb = one file = one block of dvc.yaml = one section of params; DVC knows its real imports."""
 
 from __future__ import annotations
 
@@ -59,16 +59,21 @@ def test_declared_params_exist(stage: str) -> None:
             place = place[part]
 
 
+def outs_of(block: dict[str, Any]) -> set[str]:
+    outs = [out for kind in ("outs", "metrics", "plots") for out in block.get(kind, [])]
+    return {next(iter(out)) if isinstance(out, dict) else out for out in outs}
+
+
 def test_every_input_of_a_stage_is_pinned_or_made_before_it() -> None:
     workspace = Workspace(Path())
     pinned = {workspace.engine, workspace.weights_pin, workspace.source_pin, workspace.splits_lock}
     made = {path.as_posix() for path in pinned} | {"${data.path}", "requirements.lock"}
     for stage, block in pipeline().items():
-        outs = [next(iter(out)) if isinstance(out, dict) else out for kind in ("outs", "metrics", "plots") for out in block.get(kind, [])]
         for path in block["deps"]:
-            known = any(path == one or path.startswith(f"{one}/") for one in made)
-            assert known or (ROOT / path).exists() and path.startswith("tasks/"), f"{stage} reads {path}, which nothing made"
-        made |= set(outs)
+            ours = path.startswith("tasks/") and (ROOT / path).exists()
+            known = ours or any(path == one or path.startswith(f"{one}/") for one in made)
+            assert known, f"{stage} reads {path}, which nothing made"
+        made |= outs_of(block)
 
 
 def test_params_yaml_spells_out_the_defaults() -> None:

@@ -78,7 +78,6 @@ def write_scene(
         counts={
             side: {name: sides.count(side) for name in names} for side in ("train", "validation", "test", "left_out")
         },
-        remembered=0,
         near_duplicates=[],
         grouped_items=0,
         tightened=[],
@@ -102,7 +101,16 @@ def _write_tables(
     write_table(pa.table({"path": paths, "sha256": hashes}, schema=EMBEDDING_INDEX), workspace.embedding_index)
     np.save(workspace.features, features)
     blank = [None] * len(rows)
-    columns = {"path": paths, "sha256": hashes, "label": labels, "group": hashes, "side": sides, "reason": blank}
+    order = sorted(set(labels))
+    columns = {
+        "path": paths,
+        "sha256": hashes,
+        "label": labels,
+        "label_index": [order.index(label) for label in labels],
+        "group": hashes,
+        "side": sides,
+        "reason": blank,
+    }
     write_table(pa.table(columns, schema=SPLITS), workspace.splits)
 
 

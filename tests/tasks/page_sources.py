@@ -194,7 +194,6 @@ def split(report: EvaluationReport) -> SplitReport:
     return SplitReport(
         official=False,
         counts=counts,
-        remembered=0,
         near_duplicates=[NearDuplicatePair(first=f"{first}/a.png", second=f"{first}/c.png", hamming=3, cosine=0.981)],
         grouped_items=2,
         tightened=[TightenedChain(first=f"{first}/a.png", items=60, cap=5, max_hamming=6, min_cosine=0.97)],

@@ -82,22 +82,38 @@ def test_split_writes_every_accepted_item_once_and_counts_the_sides(scene: Scene
         "test": {"a": 15, "b": 15},
         "left_out": {},
     }
-    assert (report.official, report.out_of_fold, report.remembered) == (False, False, 0)
+    assert (report.official, report.out_of_fold) == (False, False)
     assert set(table["reason"].to_pylist()) == {None}
 
 
-def test_split_again_with_the_memory_of_its_own_result_gives_the_same_bytes(scene: Scene) -> None:
+def test_split_again_with_the_memory_of_its_own_result_gives_the_same_bytes(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = rows_of(60)
     rows[3]["perceptual_hash"] = rows[5]["perceptual_hash"]
     scene.place(rows, {rows[3]["sha256"]: rows[5]["sha256"]})
     scene.run()
-    first = scene.workspace.splits.read_bytes()
+    first = scene.workspace.splits.read_bytes(), scene.workspace.split_report.read_bytes()
     scene.remember(split_memory(read_table(scene.workspace.splits, SPLITS)))
 
-    report = scene.run()
+    scene.run()
 
-    assert scene.workspace.splits.read_bytes() == first
-    assert report.remembered == 120
+    assert (scene.workspace.splits.read_bytes(), scene.workspace.split_report.read_bytes()) == first
+    assert "120 of them keep the side" in capsys.readouterr().err
+
+
+def test_a_new_class_is_appended_whatever_its_name(scene: Scene) -> None:
+    scene.place(rows_of(60))
+    scene.run()
+    scene.remember(split_memory(read_table(scene.workspace.splits, SPLITS)))
+    new = [row(5000 + number, "Aardvark") for number in range(40)]
+    scene.place([*rows_of(60), *new])
+
+    scene.run()
+
+    table = read_table(scene.workspace.splits, SPLITS)
+    order = dict(zip(table["label"].to_pylist(), table["label_index"].to_pylist(), strict=True))
+    assert order == {"a": 0, "b": 1, "Aardvark": 2}
 
 
 def test_the_same_input_gives_the_same_bytes(scene: Scene) -> None:

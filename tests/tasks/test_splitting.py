@@ -333,7 +333,15 @@ def test_an_unknown_side_is_refused_with_the_known_ones() -> None:
 def splits_table(rows: list[tuple[str, str]]) -> pa.Table:
     return pa.Table.from_pylist(
         [
-            {"path": f"{number}.png", "sha256": content, "label": "a", "group": content, "side": side, "reason": None}
+            {
+                "path": f"{number}.png",
+                "sha256": content,
+                "label": "a",
+                "label_index": 0,
+                "group": content,
+                "side": side,
+                "reason": None,
+            }
             for number, (content, side) in enumerate(rows)
         ],
         schema=SPLITS,

@@ -1,0 +1,93 @@
+"""SIGKILL at any moment, then the same command: it goes on and ends with the digests of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from desk import Desk, make_desk
+
+from flows.processes import STAGE, WORKSPACE, marked_processes
+from tasks.workspace import STAGES
+
+STAGE_SECONDS = 3.0
+
+
+def kill_in(desk: Desk, stage: str, seconds: float) -> None:
+    """Start a run, wait until it is in `stage`, wait some more and kill its main process alone."""
+    log = desk.home / "killed.log"
+    run = desk.start(log, "adapt")
+    while f"Running stage '{stage}'" not in log.read_text():
+        assert run.poll() is None, log.read_text()
+        time.sleep(0.05)
+    time.sleep(seconds)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait(timeout=60)
+
+
+def living_stages(desk: Desk) -> list[int]:
+    """Processes of any stage in this desk."""
+    marked = marked_processes({WORKSPACE: str(desk.root)})
+    return [process.pid for process in marked if STAGE in process.environ()]
+
+
+def wait_for_none(desk: Desk, seconds: float = 20.0) -> list[int]:
+    deadline = time.monotonic() + seconds
+    while (alive := living_stages(desk)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return alive
+
+
+def check_killed(undisturbed: Desk, folder: Path, stage: str, seconds: float) -> None:
+    desk = make_desk(folder.resolve())
+
+    kill_in(desk, stage, seconds)
+    assert wait_for_none(desk) == []
+    code, result, stderr = desk.adapt()
+
+    assert (code, result["state"]) == (0, "released"), stderr
+    assert desk.results() == undisturbed.results()
+
+
+def test_a_run_killed_while_it_embeds_goes_on_to_the_same_release(released_template: Desk, tmp_path: Path) -> None:
+    check_killed(released_template, tmp_path, "embed", 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_killed_in_any_stage_goes_on_to_the_same_release(
+    released_template: Desk, tmp_path: Path, stage: str
+) -> None:
+    moment = random.Random(f"moment in {stage}").uniform(0.0, STAGE_SECONDS)
+
+    check_killed(released_template, tmp_path, stage, moment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", ["", "schema: '2.0'\nstages:\n  val"], ids=["empty", "truncated"])
+def test_a_broken_dvc_lock_is_mended(released: Desk, content: str) -> None:
+    released.workspace.dvc_lock.write_text(content)
+
+    code, result, stderr = released.adapt()
+
+    assert (code, result["state"]) == (0, "released"), stderr
+    assert "dvc.lock" in stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "content",
+    ["", '{"data/items.parquet": {"wri', '{"%s/data/items.parquet": {"write": {"pid": 1, "cmd": "dvc repro"}}}'],
+    ids=["empty", "truncated", "reused pid"],
+)
+def test_a_stale_rwlock_is_mended(released: Desk, content: str) -> None:
+    (released.root / ".dvc" / "tmp").mkdir(exist_ok=True)
+    (released.root / ".dvc" / "tmp" / "rwlock").write_text(content.replace("%s", str(released.root)))
+
+    code, result, stderr = released.adapt("--force-flow")
+
+    assert (code, result["state"]) == (0, "released"), stderr
