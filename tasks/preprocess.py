@@ -135,7 +135,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_grey8(image)).convert("RGB")
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         straight = image.convert("RGBA")
         ground = Image.new("RGBA", straight.size, (255, 255, 255, 255))
         return Image.alpha_composite(ground, straight).convert("RGB")
