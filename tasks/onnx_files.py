@@ -36,12 +36,18 @@ def with_linear_head(graph: bytes, weight: FloatMatrix, bias: FloatVector) -> by
         bias: (classes,) float32.
     Returns:
         a model with the outputs `logits` and `probabilities`, float32 (batch, classes), and `embedding`.
+    Raises:
+        ValueError: the head is of another width than the graph's features.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     model = onnx.load_model_from_string(graph)
-    classes = weight.shape[0]
+    embedding = model.graph.output[0]
+    batch, width = embedding.type.tensor_type.shape.dim
+    classes, taken = weight.shape
+    if taken != width.dim_value:
+        raise ValueError(f"the head takes {taken} features, the graph gives {width.dim_value}")
     model.graph.initializer.extend(
         [
             numpy_helper.from_array(np.ascontiguousarray(weight, dtype=np.float32), "head.weight"),
@@ -54,10 +60,9 @@ def with_linear_head(graph: bytes, weight: FloatMatrix, bias: FloatVector) -> by
             helper.make_node("Softmax", ["logits"], ["probabilities"], name="softmax", axis=1),
         ]
     )
-    embedding = model.graph.output[0]
-    batch = embedding.type.tensor_type.shape.dim[0].dim_param
     heads = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, classes]) for name in ("logits", "probabilities")
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch.dim_param, classes])
+        for name in ("logits", "probabilities")
     ]
     del model.graph.output[:]
     model.graph.output.extend([*heads, embedding])
