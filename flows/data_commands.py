@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.dvc_commands import ensure_dvc, run_dvc
@@ -11,7 +12,7 @@ from flows.workspace_lock import workspace_lock
 from tasks.digests import file_sha256
 from tasks.errors import DataError, WorkspaceError
 from tasks.params import Params, load_params
-from tasks.reports import ValidationReport, replacing
+from tasks.reports import FailingItem, ValidationReport, replacing
 from tasks.tree import check_tree
 from tasks.validate import check_data
 from tasks.workspace import Workspace
@@ -41,14 +42,18 @@ def check_summary(report: ValidationReport) -> str:
         f"{report.ignored} other files ignored; layout: {report.layout}"
     ]
     lines += [f"  {label or '(no label)'}: {count}" for label, count in report.items_per_label.items()]
+    if report.quarantined:
+        lines += ["quarantined:", *_named(report.quarantined)]
     for rule in report.rules:
         if not rule.passed:
-            lines.append(f"{rule.severity}: {rule.rule}: {rule.detail}")
-            lines += [f"    {item.path}: {item.reason}" for item in rule.failing[:SHOWN]]
-            if len(rule.failing) > SHOWN:
-                lines.append(f"    and {len(rule.failing) - SHOWN} more (--json names every one)")
+            lines += [f"{rule.severity}: {rule.rule}: {rule.detail}", *_named(rule.failing)]
     lines.append("passed" if report.passed else "refused")
     return "\n".join(lines)
+
+
+def _named(items: Sequence[FailingItem]) -> list[str]:
+    more = [f"    and {len(items) - SHOWN} more (--json names every one)"] if len(items) > SHOWN else []
+    return [f"    {item.path}: {item.reason}" for item in items[:SHOWN]] + more
 
 
 def add_here(workspace: Workspace, source: Path) -> str:

@@ -254,11 +254,10 @@ def _carve_validation(
     carved = list(sides)
     _deal_side("validation", new, items, carved, share)
     held = Counter(item.label for item, side in zip(items, carved, strict=True) if side == "validation")
-    fewest = min(labels, key=lambda label: (held[label], label))
-    if held[fewest] < MIN_VALIDATION_ITEMS:
+    if min(held[label] for label in labels) < MIN_VALIDATION_ITEMS:
         note = (
-            f"nothing is carved for validation: {share:g} of train would be {held[fewest]} items of class {fewest!r}, "
-            f"{MIN_VALIDATION_ITEMS} are needed; what needs validation uses out-of-fold predictions"
+            f"nothing is carved for validation: {share:g} of train is fewer than {MIN_VALIDATION_ITEMS} items of some "
+            "class; what needs validation uses out-of-fold predictions"
         )
         return [note] if share > 0 else []
     sides[:] = carved

@@ -71,6 +71,10 @@ class Desk:
         done = self.graft("adapt", "--json", *arguments, **environment)
         return done.returncode, json.loads(done.stdout), done.stderr
 
+    def releases(self) -> list[Path]:
+        """The folders of the release store."""
+        return sorted(path for path in (self.root / "releases").iterdir() if not path.name.startswith("."))
+
     def dvc(self, *arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "dvc", *arguments],

@@ -50,7 +50,7 @@ def test_force_flow_runs_it_anyway_and_computes_nothing(released: Desk) -> None:
 
 
 def test_a_refused_run_leaves_the_earlier_release_and_is_tried_once(released: Desk) -> None:
-    (earlier,) = (released.root / "releases").iterdir()
+    (earlier,) = released.releases()
     retries = {"PREFECT_FLOWS_DEFAULT_RETRIES": "3", "PREFECT_TASKS_DEFAULT_RETRIES": "3"}
 
     code, result, stderr = released.adapt("--set", "gate.min_test_items=1000", **retries)
@@ -58,7 +58,7 @@ def test_a_refused_run_leaves_the_earlier_release_and_is_tried_once(released: De
     assert (code, result["state"], result["release"]) == (2, "refused", None), stderr
     assert "gate.min_test_items" in result["reasons"][0]
     assert "Traceback" not in stderr
-    assert list((released.root / "releases").iterdir()) == [earlier]
+    assert released.releases() == [earlier]
     verify_release(earlier, beside=(QUALIFICATION,))
     assert released.flow_runs()[-1] == ("Refused", "FAILED", 1)
     alone = subprocess.run([sys.executable, "-m", "tasks.export"], cwd=released.root, capture_output=True, text=True)
@@ -106,7 +106,7 @@ def test_the_readme_script_gives_the_release_answers(released: Desk, tmp_path: P
     blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text("utf-8"), flags=re.DOTALL)
     script = tmp_path / "answer.py"
     script.write_text(blocks[0])
-    (stored,) = (released.root / "releases").iterdir()
+    (stored,) = released.releases()
     import pyarrow.parquet as pq
 
     rows = pq.read_table(released.workspace.predictions).to_pylist()[:5]

@@ -283,7 +283,7 @@ def test_validation_is_carved_only_where_every_class_gets_five(per_class: int, h
     assert bool(division.notes) == (held == 0)
     if not held:
         assert "validation" not in division.sides
-        assert "4 items of class 'b'" in division.notes[0]
+        assert "0.135 of train is fewer than 5 items" in division.notes[0]
 
 
 def test_a_class_of_two_groups_has_one_on_each_side() -> None:
