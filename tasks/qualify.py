@@ -129,9 +129,8 @@ def _batches(run: ReleaseRun, files: list[Path], contents: list[str], served: Fl
 
 def _size(release: Path, allowed_mb: float) -> Check:
     size_mb = sum(path.stat().st_size for path in release.rglob("*") if path.is_file()) / 1e6
-    return _check(
-        "size", size_mb <= allowed_mb, f"{size_mb:.2f} MB (allowed {allowed_mb:g}, params qualify.max_size_mb)"
-    )
+    text = f"{size_mb:.2f} MB, allowed {allowed_mb:g} (params.yaml: qualify.max_size_mb)"
+    return _check("size", size_mb <= allowed_mb, text)
 
 
 def _check(check: str, passed: bool, detail: str) -> Check:

@@ -45,6 +45,8 @@ class ReleaseRun:
             raise ReleaseError(
                 f"release {self.folder}: model.onnx takes `image` {image}, preprocess.json crops to {crop}"
             )
+        if isinstance(image[0], int):
+            raise ReleaseError(f"release {self.folder}: model.onnx takes batches of {image[0]} only")
         if answer is None or answer[1:] != [classes]:
             raise ReleaseError(
                 f"release {self.folder}: model.onnx gives `probabilities` {answer}, labels.json names {classes} classes"
