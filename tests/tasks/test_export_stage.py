@@ -190,7 +190,7 @@ def local_words(workspace: Workspace) -> list[str]:
 
 
 def scan(folder: Path, words: list[str]) -> list[str]:
-    """`FILE holds WORD` for every whole word that any file holds; megabytes of weights hold very short ones by chance."""
+    """`FILE holds WORD` for every whole word in any file; megabytes of weights hold very short ones by chance."""
     patterns = {word: re.compile(rb"(?<![\w-])" + re.escape(word.encode()) + rb"(?![\w-])") for word in words}
     return [
         f"{file.name} holds {word}"
