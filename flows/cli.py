@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -27,6 +29,8 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at labelled data, or bring them under DVC.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="section.key=value", help="Change params.yaml; may be repeated.")
 ]
@@ -39,13 +43,15 @@ WorkspaceOption = Annotated[
 
 def main() -> None:
     """The console script: a user's mistake ends in one message, never in a traceback."""
+    signal.signal(signal.SIGTERM, _exit_on_term)
     try:
         app()
     except GraftError as err:
         _fail(err)
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it stopped")
-        sys.exit(130)
+    except SystemExit as ending:
+        if ending.code in (INTERRUPTED, TERMINATED):
+            say("interrupted; the same command goes on where it stopped")
+        raise
 
 
 @app.command()
@@ -125,6 +131,10 @@ def data_add(path: Annotated[str, typer.Argument(metavar="PATH")], workspace: Wo
     from flows.data_commands import add_here
 
     say(add_here(Workspace.find(workspace), Path(path)))
+
+
+def _exit_on_term(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def wanted_edits(workspace: Path | None, data: str | None, overrides: list[str] | None) -> tuple[Workspace, list[Edit]]:

@@ -112,8 +112,11 @@ class Desk:
         return {path.relative_to(self.root).as_posix(): file_sha256(path) for path in files}
 
 
-def make_desk(folder: Path) -> Desk:
-    """Clone what this checkout holds now, with small pictures and params that fit them."""
+def make_desk(folder: Path, graphs_of: Desk | None = None) -> Desk:
+    """Clone what this checkout holds now, with small pictures and params that fit them.
+
+    With `graphs_of` the backbones that another desk exported are in the cache already; its features are not.
+    """
     root, home = folder / "clone", folder / "home"
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=REPOSITORY, capture_output=True, check=True
@@ -124,6 +127,8 @@ def make_desk(folder: Path) -> Desk:
             shutil.copy(REPOSITORY / name, root / name)
     subprocess.run(["git", "init", "--quiet", str(root)], check=True)
     home.mkdir()
+    if graphs_of is not None:
+        shutil.copytree(graphs_of.home / "cache" / "backbones", home / "cache" / "backbones")
     change_params(Workspace(root), SETTINGS)
     add_pictures(root / "data" / "raw", 40)
     return Desk(root, home)

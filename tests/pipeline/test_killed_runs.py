@@ -43,7 +43,7 @@ def wait_for_none(desk: Desk, seconds: float = 20.0) -> list[int]:
 
 
 def check_killed(undisturbed: Desk, folder: Path, stage: str, seconds: float) -> None:
-    desk = make_desk(folder.resolve())
+    desk = make_desk(folder.resolve(), graphs_of=None if stage == "embed" else undisturbed)
 
     kill_in(desk, stage, seconds)
     assert wait_for_none(desk) == []
