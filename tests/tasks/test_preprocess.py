@@ -74,6 +74,7 @@ def test_the_exif_orientation_is_applied(orientation: int, turn: object) -> None
     np.testing.assert_array_equal(np.asarray(decode_rgb(turned(orientation))), turn(np.asarray(noise(1, 24, 16))))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_unreadable_exif_data_count_as_none() -> None:
     data = encoded(noise(1), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
     np.testing.assert_array_equal(np.asarray(decode_rgb(data)), np.asarray(Image.open(io.BytesIO(data))))
