@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import Task, flow, get_run_logger
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.states import Completed, Failed
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
 
 from flows import artifacts
+from flows.cancellation import cancellation_of
 from flows.inputs import write_inputs
 from flows.publish import publish
-from flows.result import RunResult
-from flows.stage_process import run_stage_process
+from flows.result import RunResult, Timings
+from flows.stage_process import StageResult, run_stage_process
 from tasks.errors import GraftError, NotQualified, Refusal, StageFailed
 from tasks.params import Params, load_params
 from tasks.reports import EvaluationReport, Verdict
@@ -38,10 +43,11 @@ def adapt_flow(root: str, run_id: str) -> State[Any]:
     The caller holds the workspace's lock. The result also lies in .graft/runs/<run_id>.json.
     """
     workspace = Workspace(Path(root))
-    run = CorridorRun(workspace, load_params(workspace.params), run_id)
-    result = run.to_the_end()
+    with cancellation_of(UUID(str(flow_run.id))) as cancelled:
+        result = CorridorRun(workspace, load_params(workspace.params), run_id, cancelled).to_the_end()
     result.write(workspace.run_result(run_id))
-    return final_state(result)
+    Timings(run_id=run_id, seconds=result.seconds).write(workspace.timings)
+    return Cancelled() if cancelled.is_set() else final_state(result)
 
 
 def final_state(result: RunResult) -> State[Any]:
@@ -60,8 +66,8 @@ def died(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
 class CorridorRun:
     """One run through the corridor: which stage, how long it took, how it ended."""
 
-    def __init__(self, workspace: Workspace, params: Params, run_id: str) -> None:
-        self.workspace, self.params, self.run_id = workspace, params, run_id
+    def __init__(self, workspace: Workspace, params: Params, run_id: str, cancelled: threading.Event) -> None:
+        self.workspace, self.params, self.run_id, self.cancelled = workspace, params, run_id, cancelled
         self.result = RunResult(run_id=run_id, state="failed")
         self.seconds: dict[str, float] = {}
         self.error: GraftError | None = None
@@ -130,9 +136,10 @@ class CorridorRun:
         """The stage's process; its lines go to the run's log, its progress to an artifact."""
         logger, self.error = get_run_logger(), None
         show = artifacts.ProgressLines(stage, logger.info)
-        outcome = run_stage_process(
-            self.workspace, stage, self.run_id, self.params.flow.stage_timeout_seconds, show.line
-        )
+        try:
+            outcome = self._process(stage, show.line)
+        except GraftError as err:
+            return self._fault(err)
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + outcome.seconds, 3)
         if outcome.state in ("done", "unchanged"):
             show.finish()
@@ -142,6 +149,10 @@ class CorridorRun:
         if outcome.died:
             raise StageDied(reason)
         return self._fault(StageRefused(reason) if outcome.state == "refused" else StageFailed(reason))
+
+    def _process(self, stage: str, on_line: Callable[[str], None]) -> StageResult:
+        timeout_seconds = self.params.flow.stage_timeout_seconds
+        return run_stage_process(self.workspace, stage, self.run_id, timeout_seconds, on_line, self.cancelled)
 
     def _run_publish(self) -> State[Any] | None:
         started, self.error = time.monotonic(), None
@@ -159,13 +170,19 @@ class CorridorRun:
         return Failed(name="Refused" if isinstance(error, Refusal) else "Failed", message=str(error))
 
     def _settle(self) -> None:
-        """Let split see the memory it has just become, so that the next run finds nothing to do."""
-        write_inputs(self.workspace, self.params)
-        outcome = run_stage_process(
-            self.workspace, "split", self.run_id, self.params.flow.stage_timeout_seconds, get_run_logger().debug
-        )
+        """Let split see the memory it has just become, so that the next run finds nothing to do.
+
+        The release stands already: what goes wrong here costs the next run a second and is no fault of this one.
+        """
+        logger = get_run_logger()
+        try:
+            write_inputs(self.workspace, self.params)
+            outcome = self._process("split", logger.debug)
+        except GraftError as err:
+            logger.warning("split could not settle after the release: %s", err)
+            return
         if outcome.state not in ("done", "unchanged"):
-            get_run_logger().warning("split did not reproduce itself from its memory: %s", "; ".join(outcome.reasons))
+            logger.warning("split did not reproduce itself from its memory: %s", "; ".join(outcome.reasons))
 
     def _ended(self, state: Any, reasons: list[str], **more: Any) -> RunResult:
         changes = {"state": state, "reasons": reasons, "seconds": self.seconds, **more}

@@ -75,6 +75,13 @@ class RunResult(Report):
         )
 
 
+class Timings(Report):
+    """reports/timings.json: wall seconds of every stage process in the last run; no stage may depend on it."""
+
+    run_id: str
+    seconds: dict[str, float]
+
+
 def summary(result: RunResult) -> str:
     """A few lines for a person; the last names what to look at."""
     lines = []

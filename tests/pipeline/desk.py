@@ -53,13 +53,13 @@ class Desk:
             timeout=500,
         )
 
-    def start(self, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, log: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start it in a session of its own, with all that it prints in `log`."""
         with log.open("wb") as out:
             return subprocess.Popen(
                 [sys.executable, "-m", "flows.cli", *arguments],
                 cwd=self.root,
-                env=self.environment(),
+                env=self.environment(**environment),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

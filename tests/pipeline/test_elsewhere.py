@@ -88,13 +88,12 @@ class Server:
                 time.sleep(0.3)
         raise AssertionError("the Prefect server did not start")
 
-    def all(self, kind: str) -> list[dict[str, Any]]:
-        request = urllib.request.Request(
-            f"{self.url}/{kind}/filter", data=b"{}", headers={"content-type": "application/json"}
-        )
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The server's answer to a POST."""
+        headers = {"content-type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/{path}", json.dumps(body or {}).encode(), headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
-            found: list[dict[str, Any]] = json.load(answer)
-            return found
+            return json.load(answer)
 
 
 @pytest.fixture(scope="module")
@@ -112,36 +111,33 @@ def test_a_run_against_a_server_shows_tasks_artifacts_and_its_end(released: Desk
     code, result, stderr = released.adapt("--force-flow", PREFECT_API_URL=server.url)
 
     assert (code, result["state"]) == (0, "released"), stderr
-    (run,) = [run for run in server.all("flow_runs") if run["state_name"] == "Released"]
+    (run,) = [run for run in server.ask("flow_runs/filter") if run["state_name"] == "Released"]
     assert (run["state_type"], run["run_count"]) == ("COMPLETED", 1)
-    tasks = [task["name"] for task in server.all("task_runs") if task["flow_run_id"] == run["id"]]
+    tasks = [task["name"] for task in server.ask("task_runs/filter") if task["flow_run_id"] == run["id"]]
     stages = ["validate", "embed", "split", "adapt", "evaluate", "gate", "export", "qualify", "publish"]
     assert sorted(tasks) == sorted(stages)
-    assert {"metrics", "verdict", "confusion-matrix"} <= {artifact["key"] for artifact in server.all("artifacts")}
+    assert {"metrics", "verdict", "confusion-matrix"} <= {
+        artifact["key"] for artifact in server.ask("artifacts/filter")
+    }
 
 
 @pytest.mark.slow
-def test_a_cancelled_run_ends_its_stage(released_template: Desk, tmp_path: Path, server: Server) -> None:
-    """Cancelling a run at the desk ends the process that runs it, which is what a worker does too."""
+def test_a_run_cancelled_on_the_server_ends_its_stage_and_itself(
+    released_template: Desk, tmp_path: Path, server: Server
+) -> None:
     desk = make_desk(tmp_path.resolve(), graphs_of=released_template)
     log = desk.home / "cancelled.log"
-    with log.open("wb") as out:
-        run = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "adapt"],
-            cwd=desk.root,
-            env=desk.environment(PREFECT_API_URL=server.url),
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    while "Running stage 'embed'" not in log.read_text():
+    run = desk.start(log, "adapt", PREFECT_API_URL=server.url)
+    while "Running stage 'validate'" not in log.read_text():
         assert run.poll() is None, log.read_text()
         time.sleep(0.05)
+    (running,) = [found["id"] for found in server.ask("flow_runs/filter") if found["state_type"] == "RUNNING"]
 
-    run.send_signal(signal.SIGTERM)
-    run.wait(timeout=60)
+    server.ask(f"flow_runs/{running}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    code = run.wait(timeout=60)
 
     assert wait_for_none(desk) == []
-    states = [found["state_type"] for found in server.all("flow_runs") if found["state_name"] != "Released"]
-    assert states
-    assert "RUNNING" not in states
+    assert code == 1, log.read_text()
+    assert "was cancelled" in log.read_text()
+    states = {found["id"]: found["state_type"] for found in server.ask("flow_runs/filter")}
+    assert states[running] == "CANCELLED"
