@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from tasks.backbones.registry import Backbone, find_backbone
 from tasks.digests import bytes_sha256, file_sha256
-from tasks.errors import WeightsError
+from tasks.errors import WeightsError, did_you_mean
 from tasks.params import BackboneParams
 from tasks.preprocess import Preprocess
 
@@ -154,9 +154,10 @@ def _download(backbone: Backbone, name: str) -> tuple[Path, Preprocess]:
 
     known = {weights.name: weights for weights in get_model_weights(backbone.name)}
     if name not in known:
+        own = ["bundled", "none"] if backbone.name == BUNDLED_ARCHITECTURE else ["none"]
         raise WeightsError(
-            f"backbone.weights: {name!r} is no torchvision weights name of {backbone.name}; "
-            f"known: {', '.join(known)}, bundled, none, or a local {' or '.join(SUFFIXES)} file"
+            f"backbone.weights: {name!r} is no torchvision weights name of {backbone.name}"
+            f"{did_you_mean(name, [*known, *own])}, or a local {' or '.join(SUFFIXES)} file"
         )
     weights = known[name]
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]

@@ -20,7 +20,7 @@ from torchvision.models import SqueezeNet1_0_Weights, get_model
 
 from tasks.backbones.registry import find_backbone
 from tasks.backbones.torch_export import body_of
-from tasks.backbones.weights import LoadedWeights, load, locate
+from tasks.backbones.weights import BUNDLED_ARCHITECTURE, LoadedWeights, load, locate
 from tasks.digests import file_sha256
 from tasks.errors import WeightsError
 from tasks.params import BackboneParams, parse_params
@@ -91,11 +91,15 @@ def test_a_torchvision_name_of_another_family_is_refused(tmp_path: Path) -> None
         locate(backbone_params("ResNet18_Weights.IMAGENET1K_V1"), tmp_path)
 
 
-def test_an_unknown_torchvision_name_is_refused_with_what_is_known(tmp_path: Path) -> None:
-    with pytest.raises(
-        WeightsError, match=r"'IMAGENET1K_V7' is no torchvision weights name.*known: IMAGENET1K_V1, bun"
-    ):
-        load_from(tmp_path, "IMAGENET1K_V7")
+@pytest.mark.parametrize(
+    ("name", "known"), [(NAME, "IMAGENET1K_V1, none, or"), (BUNDLED_ARCHITECTURE, "IMAGENET1K_V1, bundled, none, or")]
+)
+def test_an_unknown_torchvision_name_is_refused_with_what_this_backbone_may_have(
+    tmp_path: Path, name: str, known: str
+) -> None:
+    with pytest.raises(WeightsError, match=r"'IMAGENET1K_V7' is no torchvision weights name") as caught:
+        load_from(tmp_path, "IMAGENET1K_V7", name=name)
+    assert f"of {name}; did you mean 'IMAGENET1K_V1'? known: {known} a local .pth or" in str(caught.value)
 
 
 # local files
