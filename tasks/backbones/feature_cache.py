@@ -78,8 +78,8 @@ class FeatureCache:
 
 
 def shard_rows(width: int) -> int:
-    """Rows of one shard: about 4 MiB of features, so that an interrupted run loses little."""
-    return max(64, (4 << 20) // (4 * width))
+    """Rows of one shard: about 1 MiB of features, so that an interrupted run loses little."""
+    return max(64, (1 << 20) // (4 * width))
 
 
 def cache_folder(cache: Path, key: str) -> Path:
