@@ -74,12 +74,22 @@ class StageFailed(GraftError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest known name and the list of all, as the tail of an error message.
+    """The nearest known name, whatever its case, and the list of all, as the tail of an error message.
 
     >>> did_you_mean("resnet19", ["resnet18", "mobilenet_v2"])
     "; did you mean 'resnet18'? known: mobilenet_v2, resnet18"
     """
     names = sorted(known)
-    near = get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    folded = {one.casefold(): one for one in reversed(names)}
+    near = get_close_matches(name.casefold(), folded, n=1)
+    hint = f"; did you mean {folded[near[0]]!r}?" if near else ";"
     return f"{hint} known: {', '.join(names)}"
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun; `plural` where that is more than an s.
+
+    >>> counted(1, "item"), counted(3, "item"), counted(0, "entry", "entries")
+    ('1 item', '3 items', '0 entries')
+    """
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.errors import DataError
+from tasks.errors import DataError, counted
 from tasks.params import ColumnNames
 from tasks.table_listing import TABLE_SUFFIXES, Item, official_sides, read_listing, side_of
 from tasks.tree import walk
@@ -54,7 +54,7 @@ def list_items(path: Path, table: Path | None = None, columns: ColumnNames | Non
     else:
         listing = _list_folder(root)
     if not listing.items:
-        raise DataError(f"{table or path} holds no images ({len(listing.ignored)} other files were ignored)")
+        raise DataError(f"{table or path} holds no images ({counted(len(listing.ignored), 'other file')} ignored)")
     _check_class_names({item.label for item in listing.items if item.label is not None})
     return listing
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from tasks.errors import DataError, did_you_mean
+from tasks.errors import DataError, counted, did_you_mean
 from tasks.params import ColumnNames
 from tasks.tree import NAMED_FAULTS, TreeFault, describe_faults, file_fault
 
@@ -64,13 +64,15 @@ def read_listing(table: Path, root: Path, columns: ColumnNames) -> list[Item]:
     """The table's items, sorted by path, which is relative to `root`.
 
     Raises:
-        DataError: the table cannot be read, lacks a column, names a side that is none or only for some rows, or lists
-            a path twice, outside `root`, or without a regular file behind it. One error names all such rows.
+        DataError: the table cannot be read, is empty, lacks a column, names a side that is none or only for some rows,
+            or lists a path twice, outside `root`, or without a regular file behind it. One error names all such rows.
     """
     fault = file_fault(table, str(table))
     if fault:
         raise DataError(f"table {fault.path}: {fault.reason}")
     header, rows = _read_parquet(table) if table.suffix.lower() == ".parquet" else _read_csv(table)
+    if not header:
+        raise DataError(f"{table} is empty; its first row must name the columns, {columns.path} and {columns.label}")
     names = _column_names(table, header, columns)
     items = [_item(row, names) for row in rows]
     _check_paths(table, items)
@@ -138,7 +140,7 @@ def _text(value: Any) -> str | None:
 def _check_paths(table: Path, items: Sequence[Item]) -> None:
     faults = [f"row {number}: {fault}" for number, item in enumerate(items, 2) if (fault := _path_fault(item.path))]
     if faults:
-        _raise_rows(table, "paths that do not name a file below the data folder", faults)
+        _raise_rows(table, "path", "that cannot name a file below the data folder", faults)
 
 
 def _path_fault(path: str) -> str | None:
@@ -162,14 +164,14 @@ def _with_sides(table: Path, column: str, items: Sequence[Item]) -> list[Item]:
         if item.split is None or side_of(item.split) is None
     ]
     if faults:
-        _raise_rows(table, f"sides in column {column!r} that are not train, validation (val) or test", faults)
+        _raise_rows(table, "cell", f"in column {column!r} besides train, validation (val) and test", faults)
     return [replace(item, split=side_of(item.split or "")) for item in items]
 
 
 def _check_repeats(table: Path, items: Sequence[Item]) -> None:
     repeated = sorted(path for path, count in Counter(item.path for item in items).items() if count > 1)
     if repeated:
-        _raise_rows(table, "paths that stand in more than one row; keep one row for each", repeated)
+        _raise_rows(table, "path", "in more than one row; keep one row for each", repeated)
 
 
 def _check_files(root: Path, items: Sequence[Item]) -> None:
@@ -188,6 +190,6 @@ def _check_files(root: Path, items: Sequence[Item]) -> None:
         raise DataError(describe_faults(root, faults))
 
 
-def _raise_rows(table: Path, what: str, faults: Sequence[str]) -> NoReturn:
+def _raise_rows(table: Path, noun: str, fault: str, faults: Sequence[str]) -> NoReturn:
     more = [f"and {len(faults) - NAMED_FAULTS} more"] if len(faults) > NAMED_FAULTS else []
-    raise DataError("\n  ".join([f"{table} has {len(faults)} {what}:", *faults[:NAMED_FAULTS], *more]))
+    raise DataError("\n  ".join([f"{table} has {counted(len(faults), noun)} {fault}:", *faults[:NAMED_FAULTS], *more]))

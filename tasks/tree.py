@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import DataError
+from tasks.errors import DataError, counted
 
 NAMED_FAULTS = 20
 """Most faults that an error spells out; the rest are counted."""
+
+_DATA_WANTED = "give the folder or table of your images (params.yaml: data.path)"
+_WORKSPACE_FILES = ("params.yaml", "dvc.yaml")
+_TOOL_FOLDERS = frozenset({".venv", ".git", ".dvc", ".tox", "node_modules"})
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO; remove it",
@@ -45,12 +49,17 @@ def walk(root: Path) -> list[TreeFile]:
     """Every regular file below `root`, sorted by path; nothing is opened and no link followed.
 
     Raises:
-        DataError: `root` is no folder, or holds links, FIFOs, sockets, devices, unreadable entries or names that are
-            not UTF-8; one error names them all (the first 20 in full).
+        DataError: `root` is no folder, is a Graft workspace, or holds links, FIFOs, sockets, devices, unreadable
+            entries or names that are not UTF-8; one error names them all (the first 20 in full).
     """
     if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises where a parent is closed
-        fault = "is not a folder" if os.path.lexists(root) else "does not exist"
-        raise DataError(f"{root} {fault}; set data.path (or --data) to the folder that holds your images")
+        fault = "is neither a folder nor a CSV or Parquet table" if os.path.lexists(root) else "does not exist"
+        raise DataError(f"{root} {fault}; {_DATA_WANTED}")
+    if all(os.path.lexists(root / name) for name in _WORKSPACE_FILES):
+        raise DataError(
+            f"{root} is a Graft workspace (it holds {' and '.join(_WORKSPACE_FILES)}), not a data set; put your images "
+            f"into a folder of their own and {_DATA_WANTED}"
+        )
     files: list[TreeFile] = []
     faults: list[TreeFault] = []
     for entry in _entries(root):
@@ -59,7 +68,7 @@ def walk(root: Path) -> list[TreeFile]:
         else:
             files.append(entry)
     if faults:
-        raise DataError(describe_faults(root, faults))
+        raise DataError(_not_data(root, faults) or describe_faults(root, faults))
     return sorted(files, key=lambda file: file.path)
 
 
@@ -88,8 +97,15 @@ def describe_faults(root: Path, faults: list[TreeFault]) -> str:
     lines = [f"{fault.path}: {fault.reason}" for fault in ordered[:NAMED_FAULTS]]
     if len(ordered) > NAMED_FAULTS:
         lines.append(f"and {len(ordered) - NAMED_FAULTS} more")
-    entries = "1 entry" if len(ordered) == 1 else f"{len(ordered)} entries"
+    entries = counted(len(ordered), "entry", "entries")
     return f"{root} holds {entries} that cannot be used as data:\n  " + "\n  ".join(lines)
+
+
+def _not_data(root: Path, faults: Sequence[TreeFault]) -> str | None:
+    """What to say of a project's folder that was taken for data: its tools' links are no faults that one mends."""
+    parts = (fault.path.split("/") for fault in faults)
+    places = {"/".join(path[: path.index(name) + 1]) for path in parts for name in path[:-1] if name in _TOOL_FOLDERS}
+    return f"{root} holds {min(places)}, so it is a project and not a data set; {_DATA_WANTED}" if places else None
 
 
 def _entries(root: Path) -> Iterator[TreeFile | TreeFault]:

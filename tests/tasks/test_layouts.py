@@ -103,7 +103,7 @@ def test_missing_and_empty_folders_say_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         list_items(tmp_path / "absent")
     touch(tmp_path, "readme.txt")
-    with pytest.raises(DataError, match=r"holds no images \(1 other files were ignored\)"):
+    with pytest.raises(DataError, match=r"holds no images \(1 other file ignored\)"):
         list_items(tmp_path)
 
 
@@ -213,6 +213,7 @@ def test_columns_are_named_by_params_and_a_parquet_table_is_read_the_same(tmp_pa
     [
         (ColumnNames(), r"no column 'label'.* known: klass, path, split \(params.yaml: data.columns.label\)"),
         (ColumnNames(label="class"), r"no column 'class'; did you mean 'klass'\?"),
+        (ColumnNames(label="KLASS"), r"no column 'KLASS'; did you mean 'klass'\?"),
         (ColumnNames(label="klass", group="person"), r"no column 'person'.*data.columns.group"),
     ],
 )
@@ -230,7 +231,7 @@ def test_a_missing_column_is_named_with_the_nearest_one(tmp_path: Path, columns:
         ("a/../../1.png,cat", r"leaves the data folder"),
         ("a\\1.png,cat", r"uses backslashes; write forward slashes"),
         (",cat", r"row 2: no path"),
-        ("1.png,cat\n./1.png,dog", r"1 paths that stand in more than one row.*:\n  1.png"),
+        ("1.png,cat\n./1.png,dog", r"has 1 path in more than one row; keep one row for each:\n  1.png"),
         ("2.png,cat", r"2.png: out of reach \(No such file or directory\)"),
         ("alias.png,cat", r"alias.png: a link to a file"),
         ("linked/1.png,cat", r"linked: a link to a folder"),
@@ -288,8 +289,10 @@ def test_tables_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         list_items(tmp_path / "no.parquet")
     with pytest.raises(DataError, match="holds no images"):
         list_items(table(tmp_path, "path,label\n"))
-    with pytest.raises(DataError, match="has no column 'path'"):
-        list_items(table(tmp_path, ""))
+    with pytest.raises(DataError, match=r"labels\.csv is empty; its first row must name the columns, file and label"):
+        list_items(table(tmp_path, ""), None, ColumnNames(path="file"))
+    with pytest.raises(DataError, match=r"notes\.md is neither a folder nor a CSV or Parquet table; give the"):
+        list_items(table(tmp_path, "hello", "notes.md"))
 
 
 # real packs

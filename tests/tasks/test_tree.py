@@ -94,12 +94,32 @@ def test_many_faults_are_counted_and_the_first_twenty_spelled_out(root: Path) ->
     assert text.endswith("and 30 more")
 
 
-def test_a_missing_root_and_a_root_that_is_a_file_say_what_to_set(root: Path) -> None:
-    with pytest.raises(DataError, match=r"absent does not exist; set data\.path"):
+def test_a_missing_root_and_a_root_that_is_a_file_say_what_to_give(root: Path) -> None:
+    mend = r"give the folder or table of your images \(params\.yaml: data\.path\)"
+    with pytest.raises(DataError, match=rf"absent does not exist; {mend}"):
         walk(root / "absent")
-    with pytest.raises(DataError, match=r"LICENSE is not a folder; set data\.path"):
+    with pytest.raises(DataError, match=rf"LICENSE is neither a folder nor a CSV or Parquet table; {mend}"):
         walk(root / "LICENSE")
     check_tree(root / "LICENSE")
+
+
+def test_the_workspace_itself_is_no_data_set(root: Path) -> None:
+    write(root / "params.yaml", b"")
+    walk(root)
+    write(root / "dvc.yaml", b"")
+    with pytest.raises(DataError, match=r"raw is a Graft workspace \(it holds params\.yaml and dvc\.yaml\), not a "):
+        walk(root)
+
+
+@pytest.mark.parametrize("tool", [".venv", "graft/.venv", "graft/.git", ".dvc"])
+def test_links_of_a_tool_say_that_a_project_was_taken_for_data(root: Path, tool: str) -> None:
+    write(root / tool / "bin" / "activate", b"")
+    walk(root)
+    (root / tool / "bin" / "python").symlink_to("/usr/bin/python3")
+    (root / "cat" / "alias.png").symlink_to("1.png")
+    with pytest.raises(DataError, match=rf"raw holds {tool}, so it is a project and not a data set; give") as caught:
+        walk(root)
+    assert "python" not in str(caught.value)
 
 
 def test_a_table_that_is_a_fifo_is_refused_without_being_opened(tmp_path: Path) -> None:
