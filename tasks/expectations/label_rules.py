@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from great_expectations.expectations.core.expect_column_distinct_values_to_contain_set import (
     ExpectColumnDistinctValuesToContainSet,
 )
@@ -12,6 +13,7 @@ from great_expectations.expectations.core.expect_column_values_to_be_between imp
 from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
 from great_expectations.expectations.core.expect_column_values_to_not_be_null import ExpectColumnValuesToNotBeNull
 
+from tasks.errors import counted
 from tasks.expectations.rule import Rule, mostly, rows, tolerated
 from tasks.params import ValidateParams
 from tasks.reports import FailingItem
@@ -60,13 +62,16 @@ def _listed_classes(known: list[str]) -> Rule:
         severity="critical",
         expectation=ExpectColumnDistinctValuesToContainSet(column="label", value_set=known),
         query=lambda frame: [
-            FailingItem(path=label, reason="a class without an item")
-            for label in known
-            if not (frame["label"] == label).any()
+            FailingItem(path=label, reason="a class without an item") for label in _without_items(known, frame)
         ],
-        says="would be needed: classes without any",
-        limit=f"every class of {', '.join(known)} needs items (params.yaml: validate.labels)",
+        says=lambda frame: f"{len(_without_items(known, frame))} of {len(known)} known classes without items",
+        limit=f"every class of {', '.join(known)} needs some (params.yaml: validate.labels)",
     )
+
+
+def _without_items(known: list[str], frame: pd.DataFrame) -> list[str]:
+    present = set(frame["label"])
+    return [label for label in known if label not in present]
 
 
 def _two_classes() -> Rule:
@@ -74,13 +79,16 @@ def _two_classes() -> Rule:
         name="two_classes",
         severity="critical",
         expectation=ExpectColumnUniqueValueCountToBeBetween(column="accepted_label", min_value=2),
-        query=rows(
-            lambda frame: frame["path"].notna() & (frame["accepted_label"].nunique() < 2),
-            lambda row: f"label {row.label!r}" if row.status == "accepted" else str(row.reason),
-        ),
-        says="stand in fewer than 2 classes with usable items",
+        query=lambda frame: [],
+        says=_classes_found,
         limit="2 are needed: a folder for each class, directly below data.path (params.yaml: data.path)",
     )
+
+
+def _classes_found(frame: pd.DataFrame) -> str:
+    labels = frame["accepted_label"].dropna().unique()
+    named = f" ({labels[0]!r})" if len(labels) == 1 else ""
+    return f"{counted(len(labels), 'class', 'classes')} with usable items{named}"
 
 
 def _items_per_class(least: int) -> Rule:
@@ -90,7 +98,7 @@ def _items_per_class(least: int) -> Rule:
         expectation=ExpectColumnValuesToBeBetween(column="accepted_of_class", min_value=least),
         query=rows(
             lambda frame: frame["accepted_of_class"] < least,
-            lambda row: f"class {row.label!r} has {row.accepted_of_class:.0f} usable items",
+            lambda row: f"class {row.label!r} has {counted(int(row.accepted_of_class), 'usable item')}",
         ),
         says="belong to a class with too few usable items",
         limit=f"a class needs {least} (params.yaml: validate.min_items_per_class)",

@@ -19,15 +19,16 @@ Query = Callable[[pd.DataFrame], list[FailingItem]]
 class Rule:
     """One expectation on the item frame.
 
-    `query` names what fails it; `says` and `limit` complete the report's sentence "3 of 200 items SAYS; LIMIT".
-    A rule with a tolerated share passes up to it and still names what fails.
+    `query` names what fails it; `says` and `limit` complete the report's sentence "3 of 200 items SAYS; LIMIT". A rule
+    on the classes as a whole says the sentence's first half itself, since no single item is at fault. A rule with a
+    tolerated share passes up to it and still names what fails.
     """
 
     name: str
     severity: Literal["critical", "warning"]
     expectation: Expectation
     query: Query
-    says: str
+    says: str | Callable[[pd.DataFrame], str]
     limit: str
 
     def result(self, frame: pd.DataFrame, finding: Finding) -> RuleResult:
@@ -35,10 +36,14 @@ class Rule:
         if finding.error:
             raise RuntimeError(f"rule {self.name} could not be evaluated: {finding.error}")
         failing = self.query(frame)
-        share = len(failing) / len(frame)
-        detail = f"{len(failing)} of {len(frame)} items ({share:.1%}) {self.says}; {self.limit}"
+        share = f"{len(failing)} of {len(frame)} items ({len(failing) / len(frame):.1%})"
+        found = f"{share} {self.says}" if isinstance(self.says, str) else self.says(frame)
         return RuleResult(
-            rule=self.name, severity=self.severity, passed=finding.success, detail=detail, failing=failing
+            rule=self.name,
+            severity=self.severity,
+            passed=finding.success,
+            detail=f"{found}; {self.limit}",
+            failing=failing,
         )
 
 

@@ -107,7 +107,13 @@ CONTRACTS: list[tuple[str, Damage, dict[str, Any], set[str], str]] = [
         {f"train/cow/{number}.png" for number in range(5)},
         "5 of 45 items (11.1%) have an unknown label; known are cat, dog (params.yaml: validate.labels)",
     ),
-    ("classes_listed", lambda root: None, {"labels": ["cat", "cow", "dog"]}, {"cow"}, "params.yaml: validate.labels"),
+    (
+        "classes_listed",
+        lambda root: None,
+        {"labels": ["cat", "cow", "dog"]},
+        {"cow"},
+        "1 of 3 known classes without items",
+    ),
     (
         "items_per_class",
         add_small_class,
@@ -142,8 +148,10 @@ def test_a_contract_rule_is_critical_at_the_first_case(
 def test_one_class_is_refused_with_what_is_expected(tmp_path: Path) -> None:
     write_classes(tmp_path, {"everything": 6})
     report = check(tmp_path)
-    assert not rule(report, "two_classes").passed
-    assert "a folder for each class, directly below data.path" in report.reasons[0]
+    broken = rule(report, "two_classes")
+    assert not broken.passed
+    assert broken.detail.startswith("1 class with usable items ('everything'); 2 are needed: a folder for each class, ")
+    assert broken.failing == [], "no single file is at fault"
 
 
 def test_a_class_that_quarantine_empties_is_too_small(root: Path) -> None:

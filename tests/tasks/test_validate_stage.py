@@ -237,7 +237,7 @@ def test_a_refusal_by_hand_says_so_without_a_traceback(
     assert caught.value.code == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "validate refused: two_classes: 10 of 10 items" in printed.err
+    assert "validate refused: two_classes: 1 class with usable items ('cat'); 2" in printed.err
     assert "Traceback" not in printed.err
     outcome = Outcome.read(workspace.outcome("validate"))
     assert (outcome.state, len(outcome.reasons)) == ("refused", 1)
