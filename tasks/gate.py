@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from tasks.errors import StageInputError
+from tasks.errors import StageInputError, counted
 from tasks.params import GateParams, Minimum, Params
 from tasks.params.gate import JudgedOn
 from tasks.plots.report_page import write_report_page
@@ -49,7 +49,7 @@ def judge(report: EvaluationReport, params: GateParams) -> Iterator[RuleVerdict]
     yield _judge_estimate("accuracy", report.accuracy if report.test_items else None, params.accuracy, level)
     yield _judge_estimate("macro_f1", report.macro_f1 if report.test_items else None, params.macro_f1, level)
     yield _judge_recall(report, params.class_recall)
-    yield _judge_count("min_test_items", report.test_items, params.min_test_items, "test items")
+    yield _judge_count("min_test_items", report.test_items, params.min_test_items)
     yield _judge_items_per_class(report, params.min_test_items_per_class)
     yield _judge_gain("majority", report, params.gain_over_majority)
     yield _judge_gain("raw_pixels", report, params.gain_over_raw_pixels)
@@ -88,7 +88,7 @@ def _judge_recall(report: EvaluationReport, minimum: Minimum) -> RuleVerdict:
 def _judge_items_per_class(report: EvaluationReport, limit: int) -> RuleVerdict:
     smallest = min(report.per_class, key=lambda score: score.items, default=None)
     items, label = (smallest.items, repr(smallest.label)) if smallest else (0, "any class")
-    return _judge_count("min_test_items_per_class", items, limit, f"test items of {label}")
+    return _judge_count("min_test_items_per_class", items, limit, f" of {label}")
 
 
 def _judge_gain(baseline: str, report: EvaluationReport, minimum: Minimum) -> RuleVerdict:
@@ -100,9 +100,15 @@ def _judge_gain(baseline: str, report: EvaluationReport, minimum: Minimum) -> Ru
     return _judge_estimate(rule, score.gain if report.test_items else None, minimum, report.confidence)
 
 
-def _judge_count(rule: str, count: int, limit: int, what: str) -> RuleVerdict:
-    relation = "reach" if count >= limit else "are fewer than"
-    return _compare(rule, float(count), float(limit), "count", f"{count} {what} {relation} {limit}")
+def _judge_count(rule: str, count: int, limit: int, of: str = "") -> RuleVerdict:
+    """Hold a number of test items against the fewest that pass; `of` says of which class."""
+    seen = f"{counted(count, 'test item')}{of}"
+    if count >= limit:
+        text = f"{seen} {'reaches' if count == 1 else 'reach'} {limit}"
+    else:
+        are = "is" if count == 1 else "are"
+        text = f"{seen} {are} fewer than {limit}; add labelled items{of}, or raise split.test_share"
+    return _compare(rule, float(count), float(limit), "count", text)
 
 
 def _compare(rule: str, value: float, limit: float, judged_on: str, text: str) -> RuleVerdict:

@@ -144,8 +144,22 @@ def test_the_reason_shows_value_interval_limit_and_where_the_limit_stands() -> N
     assert accuracy.reason == "accuracy 0.950 (95% CI 0.863-0.983) is below 0.980 (params.yaml: gate.accuracy)"
     recall = verdicts(measured(ACTUAL, NEARLY_RIGHT), class_recall={"minimum": 0.95})["class_recall"]
     assert recall.reason.startswith("class_recall of 'a' 0.900 (95% CI ")
-    items = verdicts(measured(ACTUAL, NEARLY_RIGHT), min_test_items=61)["min_test_items"]
-    assert items.reason == "60 test items are fewer than 61 (params.yaml: gate.min_test_items)"
+    items = verdicts(measured(ACTUAL, NEARLY_RIGHT), min_test_items=60)["min_test_items"]
+    assert items.reason == "60 test items reach 60 (params.yaml: gate.min_test_items)"
+
+
+def test_too_few_test_items_are_refused_with_the_mend() -> None:
+    rules = verdicts(measured(ACTUAL, NEARLY_RIGHT), min_test_items=61, min_test_items_per_class=31)
+    assert rules["min_test_items"].reason == (
+        "60 test items are fewer than 61; add labelled items, or raise split.test_share "
+        "(params.yaml: gate.min_test_items)"
+    )
+    assert rules["min_test_items_per_class"].reason == (
+        "30 test items of 'a' are fewer than 31; add labelled items of 'a', or raise split.test_share "
+        "(params.yaml: gate.min_test_items_per_class)"
+    )
+    lone = measured(ACTUAL, NEARLY_RIGHT).model_copy(update={"test_items": 1})
+    assert verdicts(lone)["min_test_items"].reason.startswith("1 test item is fewer than ")
 
 
 def test_the_reason_has_as_many_digits_as_it_takes_to_tell_value_and_limit_apart() -> None:
