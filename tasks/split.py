@@ -50,7 +50,8 @@ def split(workspace: Workspace, params: Params) -> None:
     report = _report(items, division, content, duplicates)
     report.write(workspace.split_report)
     counts = ", ".join(f"{side} {sum(labels.values())}" for side, labels in report.counts.items())
-    say(f"split: {counts} items; {division.remembered} of them keep the side of an earlier release")
+    said = f"split: {counts} items; {division.remembered} of them keep the side of an earlier release"
+    say("\n".join([said, *(f"  {note}" for note in report.notes)]))
 
 
 def _read_features(workspace: Workspace, table: pa.Table) -> npt.NDArray[np.floating]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.components import IntArray, connected_components
-from tasks.errors import DataError
+from tasks.errors import DataError, counted
 from tasks.params import SplitParams
 from tasks.quotas import choose_groups, cover_classes
 from tasks.reports import Leak, Side
@@ -80,7 +80,9 @@ def divide(items: Sequence[Item], links: IntArray, remembered: Mapping[str, Side
     """
     labels = sorted({item.label for item in items})
     if len(labels) < 2:
-        raise DataError(f"{len(labels)} class in {len(items)} items ({', '.join(labels)}); at least 2 are needed")
+        raise DataError(
+            f"{len(labels)} class in {counted(len(items), 'item')} ({', '.join(labels)}); at least 2 are needed"
+        )
     groups = _group_roots(items, links)
     official, notes = _official_sides(items)
     carved = official is None or "validation" not in official
@@ -171,7 +173,9 @@ def _official_sides(items: Sequence[Item]) -> tuple[list[Side] | None, list[str]
     if not held_out:
         return None, ["the split column names only train; the test set is carved from it"] if named["train"] else []
     if unknown := sorted({str(name) for name in named} - {*_STRICTEST, "None"}):
-        raise DataError(f"unknown split {unknown[0]!r} ({named[unknown[0]]} items); known: {', '.join(_STRICTEST)}")
+        raise DataError(
+            f"unknown split {unknown[0]!r} ({counted(named[unknown[0]], 'item')}); known: {', '.join(_STRICTEST)}"
+        )
     if named[None]:
         first = min(item.path for item in items if item.official is None)
         raise DataError(
@@ -303,5 +307,5 @@ def _require_both_sides(items: Sequence[Item], sides: Sequence[Side], labels: Se
             if official
             else "add items that are no copies of each other and of other groups, or change split.test_share"
         )
-        others = f" (and {len(lacking) - 1} more classes)" if len(lacking) > 1 else ""
+        others = f" (and {counted(len(lacking) - 1, 'more class', 'more classes')})" if len(lacking) > 1 else ""
         raise DataError(f"class {lacking[0]!r} has no {side} items ({numbers}){others}; {mend}")

@@ -169,13 +169,18 @@ def test_a_chain_over_its_cap_is_reported_with_its_thresholds(scene: Scene) -> N
     assert chain.max_hamming < 18
 
 
-def test_an_official_split_with_few_labels_asks_for_out_of_fold(scene: Scene) -> None:
+def test_an_official_split_with_few_labels_asks_for_out_of_fold(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
     scene.place([*rows_of(5, split="train"), *rows_of(50, start=500, split="test")])
     report = scene.run()
     assert report.official
     assert report.out_of_fold
     assert report.counts["validation"] == {}
     assert "nothing is carved for validation" in report.notes[0]
+    log = capsys.readouterr().err
+    assert "validation 0" in log
+    assert f"\n  {report.notes[0]}\n" in log
 
 
 def test_a_missing_memory_is_refused_with_the_mend(scene: Scene) -> None:

@@ -326,7 +326,7 @@ def test_an_official_split_with_gaps_is_refused_naming_the_first() -> None:
 
 def test_an_unknown_side_is_refused_with_the_known_ones() -> None:
     items = [*two_classes(10, "train"), *two_classes(10, "test", start=500), item(7000, "a", official="dev")]
-    with pytest.raises(DataError, match=r"unknown split 'dev' \(1 items\); known: train, validation, test"):
+    with pytest.raises(DataError, match=r"unknown split 'dev' \(1 item\); known: train, validation, test"):
         divide(items, NO_LINKS, {}, PARAMS)
 
 
