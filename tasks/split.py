@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 
 from tasks.components import IntArray
 from tasks.errors import DataError, StageInputError
+from tasks.grouping import Item
 from tasks.near_duplicates import NearDuplicates, find_near_duplicates, spanning_pairs
 from tasks.params import Params
 from tasks.reports import LeftOut, NearDuplicatePair, Side, SplitReport, TightenedChain
-from tasks.splitting import BRIDGES_SPLIT, Division, Item, divide, label_order, needs_out_of_fold, remembered_sides
+from tasks.splitting import BRIDGES_SPLIT, Division, divide, label_order, needs_out_of_fold, remembered_sides
 from tasks.stage import run_stage, say
 from tasks.tables import EMBEDDING_INDEX, ITEMS, SPLIT_MEMORY, SPLITS, read_table, write_table
 from tasks.workspace import Workspace

@@ -6,13 +6,15 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from tasks.components import IntArray, connected_components
+from tasks.components import IntArray
 from tasks.errors import DataError, counted
+from tasks.grouping import Item, group_keys, group_roots
+from tasks.leaks import find_leaks
+from tasks.official_split import named_sides
 from tasks.params import SplitParams
 from tasks.quotas import choose_groups, cover_classes
 from tasks.reports import Leak, Side
@@ -22,23 +24,10 @@ MIN_VALIDATION_ITEMS = 5
 """Fewest validation items of a class; below it nothing is carved and methods use out-of-fold predictions."""
 
 BRIDGES_SPLIT = "bridges_split"
-OFFICIAL_SPLIT = "official_split"
-EARLIER_SPLIT = "earlier_split"
 
 _STRICTEST: tuple[Side, ...] = ("train", "validation", "test")
 _NEEDED: tuple[Side, ...] = ("train", "test")
 _ORDER = ("sha256", "label", "label_index")
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """What a side is decided from. `official` is train, validation, test or None."""
-
-    path: str
-    sha256: str
-    label: str
-    group: str | None = None
-    official: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,13 +72,13 @@ def divide(items: Sequence[Item], links: IntArray, remembered: Mapping[str, Side
         raise DataError(
             f"{len(labels)} class in {counted(len(items), 'item')} ({', '.join(labels)}); at least 2 are needed"
         )
-    groups = _group_roots(items, links)
-    official, notes = _official_sides(items)
+    groups = group_roots(items, links)
+    official, notes = named_sides(items)
     carved = official is None or "validation" not in official
     sides = _settled_sides(items, groups, official, remembered)
-    leaks = _leaks(items, links, sides, official)
+    leaks = find_leaks(items, links, sides, official)
     dealt = _join_neighbours(sides, groups)
-    keys = _group_keys(items, groups)
+    keys = group_keys(items, groups)
     new = _new_groups(items, groups, keys, dealt, params.seed)
     if official is None:
         new = _deal_side("test", new, items, dealt, params.test_share)
@@ -145,47 +134,6 @@ def remembered_sides(memory: pa.Table) -> dict[str, Side]:
 
 def _rows(table: pa.Table) -> list[dict[str, Any]]:
     return [row for row in table.select(SPLIT_MEMORY.names).to_pylist() if row["side"] != "left_out"]
-
-
-def _group_roots(items: Sequence[Item], links: IntArray) -> list[int]:
-    """The group of each item, named by its first member."""
-    first: dict[tuple[str, str], int] = {}
-    shared = []
-    for number, item in enumerate(items):
-        shared.append((number, first.setdefault(("sha256", item.sha256), number)))
-        if item.group:
-            shared.append((number, first.setdefault(("group", item.group), number)))
-    united = np.concatenate([np.asarray(shared, dtype=np.int64).reshape(-1, 2), links.reshape(-1, 2)])
-    return cast(list[int], connected_components(len(items), united).tolist())
-
-
-def _group_keys(items: Sequence[Item], groups: Sequence[int]) -> dict[int, str]:
-    keys: dict[int, str] = {}
-    for item, root in zip(items, groups, strict=True):
-        keys[root] = min(keys.get(root, item.sha256), item.sha256)
-    return keys
-
-
-def _official_sides(items: Sequence[Item]) -> tuple[list[Side] | None, list[str]]:
-    """The sides that the data themselves name, with val as test where there is no test."""
-    named = Counter(item.official for item in items)
-    held_out = {"validation", "test"} & named.keys()
-    if not held_out:
-        return None, ["the split column names only train; the test set is carved from it"] if named["train"] else []
-    if unknown := sorted({str(name) for name in named} - {*_STRICTEST, "None"}):
-        raise DataError(
-            f"unknown split {unknown[0]!r} ({counted(named[unknown[0]], 'item')}); known: {', '.join(_STRICTEST)}"
-        )
-    if named[None]:
-        first = min(item.path for item in items if item.official is None)
-        raise DataError(
-            f"{named[None]} of {len(items)} items have no split, the first is {first}; "
-            "name train, validation or test for each of them, or for none"
-        )
-    official = cast(list[Side], [item.official for item in items])
-    if "test" in held_out:
-        return official, []
-    return ["test" if side == "validation" else side for side in official], ["the official val is the test set"]
 
 
 def _settled_sides(
@@ -266,33 +214,6 @@ def _carve_validation(
         return [note] if share > 0 else []
     sides[:] = carved
     return []
-
-
-def _leaks(
-    items: Sequence[Item], links: IntArray, sides: Sequence[Side | None], official: list[Side] | None
-) -> list[Leak]:
-    """One entry for each settled item that is linked to a settled item of another side."""
-    settled = sorted((number for number, side in enumerate(sides) if side), key=lambda number: items[number].path)
-    places = np.full(len(items), -1, dtype=np.int64)
-    places[settled] = np.arange(len(settled))
-    inner = places[links.reshape(-1, 2)]
-    roots = _group_roots([items[number] for number in settled], inner[(inner >= 0).all(axis=1)])
-    leaks = []
-    for second, root in zip(settled, roots, strict=True):
-        first = settled[root]
-        first_side, second_side = sides[first], sides[second]
-        if first_side and second_side and first_side != second_side:
-            named = official is not None and official[first] != official[second]
-            leaks.append(
-                Leak(
-                    first=items[first].path,
-                    first_side=first_side,
-                    second=items[second].path,
-                    second_side=second_side,
-                    reason=OFFICIAL_SPLIT if named else EARLIER_SPLIT,
-                )
-            )
-    return leaks
 
 
 def _require_both_sides(items: Sequence[Item], sides: Sequence[Side], labels: Sequence[str], official: bool) -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tasks.components import IntArray
 from tasks.errors import DataError
+from tasks.grouping import Item
 from tasks.params import SplitParams
 from tasks.reports import Side
-from tasks.splitting import Division, Item, divide, needs_out_of_fold, remembered_sides, split_memory
+from tasks.splitting import Division, divide, needs_out_of_fold, remembered_sides, split_memory
 from tasks.tables import SPLIT_MEMORY, SPLITS
 
 PARAMS = SplitParams()
