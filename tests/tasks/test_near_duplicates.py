@@ -11,17 +11,11 @@ from PIL import Image
 
 from tasks import near_duplicates
 from tasks.components import connected_components
-from tasks.near_duplicates import (
-    NearDuplicates,
-    chance_cosine,
-    distinct_items,
-    find_near_duplicates,
-    spanning_pairs,
-    whiten,
-)
+from tasks.near_duplicates import NearDuplicates, distinct_items, find_near_duplicates, spanning_pairs
 from tasks.params import BackboneParams, NearDuplicateParams
 from tasks.perceptual_hash import perceptual_hash
 from tasks.preprocess import decode_rgb
+from tasks.whitening import chance_cosine, whiten
 
 PARAMS = NearDuplicateParams()
 Hashes = npt.NDArray[np.uint64]
@@ -65,21 +59,6 @@ def test_the_hamming_threshold_is_inclusive() -> None:
     features[[1, 3]] = features[[0, 2]]
     hashes[1], hashes[3] = flip(hashes[0], 18), flip(hashes[2], 19)
     assert pairs_of(find_near_duplicates(hashes, features, ["a"] * 40, PARAMS)) == {(0, 1)}
-
-
-def test_whitening_takes_away_what_all_items_share() -> None:
-    _, features = unrelated(200)
-    raw = features / np.linalg.norm(features, axis=1, keepdims=True)
-    assert (raw @ raw.T).min() > 0.95
-    vectors = whiten(features, np.arange(200))
-    assert np.abs(vectors @ vectors.T - np.eye(200)).max() < 0.6
-
-
-@pytest.mark.parametrize(("count", "width"), [(40, 300), (300, 40)])
-def test_whitened_rows_are_units_for_wide_and_for_tall_features(count: int, width: int) -> None:
-    vectors = whiten(unrelated(count, width=width)[1], np.arange(count))
-    assert vectors.shape == (count, min(count // 2, width))
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 50])
@@ -190,11 +169,6 @@ def test_more_is_asked_of_data_whose_neighbours_are_close_by_chance() -> None:
     assert chance_level(rich) < PARAMS.min_cosine < chance_level(poor) <= 0.9
     assert find_near_duplicates(hashes, rich, ["a"] * 500, PARAMS).min_cosine == PARAMS.min_cosine
     assert find_near_duplicates(hashes, poor, ["a"] * 500, PARAMS).min_cosine == chance_level(poor)
-
-
-def test_few_items_tell_no_chance_level() -> None:
-    assert chance_level(unrelated(99)[1]) == -1
-    assert chance_level(unrelated(100)[1]) > -1
 
 
 def test_versions_of_an_image_are_not_typical_of_a_data_set() -> None:
