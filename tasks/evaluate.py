@@ -14,24 +14,18 @@ import pyarrow as pa
 
 from tasks import metrics
 from tasks.errors import StageInputError
-from tasks.intervals import bootstrap_macro_f1, paired_gain_interval, wilson_interval
+from tasks.intervals import paired_gain_interval
 from tasks.methods.baselines import baseline_predictions
 from tasks.methods.contract import LinearHead
 from tasks.methods.features import LabelledItems, read_labelled_items
 from tasks.methods.head_files import read_head
 from tasks.methods.registry import find_method
-from tasks.metrics import FloatMatrix, IntMatrix, IntVector
+from tasks.metrics import FloatMatrix, IntVector
 from tasks.params import EvaluateParams, Params
 from tasks.params.evaluate import Baseline
-from tasks.reports import (
-    AdaptationReport,
-    BaselineScore,
-    ClassScore,
-    Estimate,
-    EvaluationReport,
-    write_bytes,
-)
+from tasks.reports import AdaptationReport, BaselineScore, Estimate, EvaluationReport, write_bytes
 from tasks.reports.backbone import BackboneReport
+from tasks.scores import accuracy_estimate, class_scores, macro_f1_estimate
 from tasks.stage import run_stage, say
 from tasks.tables import ITEMS, PREDICTIONS, read_table, write_table
 from tasks.verdicts import evaluated_digests
@@ -75,48 +69,6 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     write_bytes(workspace.confusion, _confusion_csv(tested, predicted).encode())
     figures = f"accuracy {report.accuracy.value:.3f}, macro-F1 {report.macro_f1.value:.3f}"
     say(f"evaluate: {figures} on {report.test_items} test items")
-
-
-def accuracy_estimate(confusion: IntMatrix, params: EvaluateParams) -> Estimate:
-    """Accuracy with its Wilson interval."""
-    right, total = int(np.trace(confusion)), int(confusion.sum())
-    low, high = wilson_interval(right, total, params.confidence)
-    return Estimate(value=metrics.accuracy(confusion), low=low, high=high, method="wilson")
-
-
-def macro_f1_estimate(confusion: IntMatrix, params: EvaluateParams) -> Estimate:
-    """Macro-F1 with a bootstrap interval, never narrower than Wilson's at the same rate and number of items.
-
-    Resampling a test set without a mistake finds no mistake, and would call the value certain; Wilson does not.
-    """
-    value, total = metrics.macro_f1(confusion), int(confusion.sum())
-    low, high = wilson_interval(min(value * total, total), total, params.confidence)
-    if total:
-        resampled = bootstrap_macro_f1(confusion, params.bootstrap_samples, params.confidence, params.seed)
-        low, high = min(low, resampled[0]), max(high, resampled[1])
-    return Estimate(value=value, low=low, high=high, method="stratified bootstrap, no narrower than wilson")
-
-
-def class_scores(names: list[str], confusion: IntMatrix, confidence: float) -> list[ClassScore]:
-    """Scores of every class, in the order of the names."""
-    precision, recall, f1 = metrics.precision(confusion), metrics.recall(confusion), metrics.f1(confusion)
-    scores = []
-    for row, name in enumerate(names):
-        items, right = int(confusion[row].sum()), int(confusion[row, row])
-        low, high = wilson_interval(right, items, confidence)
-        scores.append(
-            ClassScore(
-                label=name,
-                items=items,
-                predicted=int(confusion[:, row].sum()),
-                precision=float(precision[row]),
-                recall=float(recall[row]),
-                recall_low=low,
-                recall_high=high,
-                f1=float(f1[row]),
-            )
-        )
-    return scores
 
 
 def flat_metrics(report: EvaluationReport) -> dict[str, float | int]:

@@ -17,7 +17,7 @@ from sklearn import metrics as reference
 from tasks.adapt import adapt
 from tasks.digests import file_sha256, folder_sha256
 from tasks.errors import StageInputError
-from tasks.evaluate import accuracy_estimate, class_scores, evaluate, macro_f1_estimate
+from tasks.evaluate import evaluate
 from tasks.intervals import wilson_interval
 from tasks.params import EvaluateParams, Params
 from tasks.reports import EvaluationReport
@@ -159,21 +159,6 @@ def test_the_same_workspace_gives_the_same_bytes_and_the_seed_moves_the_bootstra
     assert after.macro_f1.value == before.macro_f1.value
     assert (after.macro_f1.low, after.macro_f1.high) != (before.macro_f1.low, before.macro_f1.high)
     assert after.accuracy == before.accuracy
-
-
-def test_a_test_set_without_a_mistake_is_not_called_certain() -> None:
-    estimate = macro_f1_estimate(np.diag([10, 10]), FAST)
-    assert (estimate.value, estimate.high) == (1.0, 1.0)
-    assert estimate.low == pytest.approx(wilson_interval(20, 20)[0])
-
-
-def test_a_higher_confidence_widens_every_interval() -> None:
-    confusion = np.array([[18, 2], [4, 16]])
-    for estimate in (accuracy_estimate, macro_f1_estimate):
-        narrow, wide = (estimate(confusion, FAST.model_copy(update={"confidence": level})) for level in (0.8, 0.99))
-        assert wide.low < narrow.low < narrow.high < wide.high
-    narrow_class, wide_class = (class_scores(["a", "b"], confusion, level)[0] for level in (0.8, 0.99))
-    assert wide_class.recall_low < narrow_class.recall_low
 
 
 def test_without_test_items_nothing_is_claimed(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tasks.adapt import adapt
 from tasks.digests import file_sha256, folder_sha256, value_sha256
 from tasks.errors import GateNotPassed, StageInputError
-from tasks.evaluate import accuracy_estimate, class_scores, evaluate, macro_f1_estimate
+from tasks.evaluate import evaluate
 from tasks.gate import gate, judge
 from tasks.intervals import paired_gain_interval
 from tasks.metrics import confusion_matrix
@@ -30,6 +30,7 @@ from tasks.reports import (
     ValidationReport,
     Verdict,
 )
+from tasks.scores import accuracy_estimate, class_scores, macro_f1_estimate
 from tasks.verdicts import check_verdict
 from tasks.workspace import Workspace
 
