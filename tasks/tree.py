@@ -58,7 +58,7 @@ def walk(root: Path) -> list[TreeFile]:
     if all(os.path.lexists(root / name) for name in _WORKSPACE_FILES):
         raise DataError(
             f"{root} is a Graft workspace (it holds {' and '.join(_WORKSPACE_FILES)}), not a data set; put your images "
-            f"into a folder of their own and {_DATA_WANTED}"
+            "into a folder of their own and give that (params.yaml: data.path)"
         )
     files: list[TreeFile] = []
     faults: list[TreeFault] = []
