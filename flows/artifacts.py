@@ -28,8 +28,10 @@ DVC_CHATTER = (
     "Use `dvc push`",
     "Generating lock file",
     "Updating lock file",
+    "Data and pipelines are up to date",
+    "ERROR: failed to reproduce",
 )
-"""DVC's advice after every stage; publishing is the flow's own work."""
+"""DVC's advice after every stage, and what the stage's own outcome says better."""
 
 
 def show_evaluation(report: EvaluationReport) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_API_URL
 
 POLL_SECONDS = 3.0
 CANCELLED = frozenset({StateType.CANCELLING, StateType.CANCELLED})
@@ -17,17 +17,17 @@ CANCELLED = frozenset({StateType.CANCELLING, StateType.CANCELLED})
 
 @contextmanager
 def cancellation_of(flow_run_id: UUID) -> Iterator[threading.Event]:
-    """An event that is set once the run is cancelled on the server; never with the embedded one, which has no UI."""
+    """An event that is set once the run is cancelled on the server."""
     cancelled, over = threading.Event(), threading.Event()
-    watcher = threading.Thread(target=_watch, args=(flow_run_id, cancelled, over), daemon=True)
-    if PREFECT_API_URL.value():
-        watcher.start()
+    # Prefect's settings live in the context: without it the thread would start a server of its own.
+    watch = copy_context().run
+    watcher = threading.Thread(target=watch, args=(_watch, flow_run_id, cancelled, over), daemon=True)
+    watcher.start()
     try:
         yield cancelled
     finally:
         over.set()
-        if watcher.ident is not None:
-            watcher.join(timeout=2 * POLL_SECONDS)
+        watcher.join(timeout=2 * POLL_SECONDS)
 
 
 def _watch(flow_run_id: UUID, cancelled: threading.Event, over: threading.Event) -> None:

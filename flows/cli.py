@@ -11,11 +11,11 @@ from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
-from flows.params_file import Edit, data_edits, edit_params, parse_override
+from flows.params_file import Edit, data_edits, parse_override
 from flows.result import EXIT_CODES, RunResult, summary
 from tasks.errors import GraftError, Refusal
-from tasks.params import Params
 from tasks.stage import say
 from tasks.workspace import Workspace
 
@@ -42,16 +42,22 @@ WorkspaceOption = Annotated[
 
 
 def main() -> None:
-    """The console script: a user's mistake ends in one message, never in a traceback."""
+    """The console script: a user's mistake ends in one message and exit code 1, never in a traceback."""
     signal.signal(signal.SIGTERM, _exit_on_term)
     try:
-        app()
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except GraftError as err:
         _fail(err)
+    except TyperException as err:
+        say(f"graft: {err.format_message()} (graft --help shows what there is)")
+        code = EXIT_CODES["failed"]
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except SystemExit as ending:
-        if ending.code in (INTERRUPTED, TERMINATED):
-            say("interrupted; the same command goes on where it stopped")
-        raise
+        code = ending.code
+    if code in (INTERRUPTED, TERMINATED):
+        say("interrupted; the same command goes on where it stopped")
+    sys.exit(code)
 
 
 @app.command()
@@ -69,13 +75,15 @@ def adapt(
     from flows.desk import adapt_here, new_run_id
 
     def run() -> RunResult:
-        here, params = effective_params(workspace, data, set_)
-        return adapt_here(here, params, force_flow)
+        return adapt_here(*wanted_edits(workspace, data, set_), force_flow=force_flow)
 
-    result = result_of(run, new_run_id) if as_json else run()
     if as_json:
-        print(result.to_json(), end="")
-    say(summary(result))
+        result = result_of(run, new_run_id)
+        say(summary(result))
+        print(result.to_json(), end="", flush=True)
+    else:
+        result = run()
+        print(summary(result), flush=True)
     sys.exit(result.exit_code)
 
 
@@ -116,11 +124,14 @@ def doctor(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
 
 
 @data_app.command("check")
-def data_check(path: Annotated[str, typer.Argument(metavar="PATH")], as_json: JsonOption = False) -> None:
+def data_check(
+    path: Annotated[str, typer.Argument(metavar="PATH")], set_: SetOption = None, as_json: JsonOption = False
+) -> None:
     """Validate a folder or table, labelled or not, without touching the workspace. Exit code 2 if it is refused."""
     from flows.data_commands import check_here, check_summary
 
-    report = check_here(Path(path))
+    caller = Path.cwd()
+    report = check_here(caller / Path(path).expanduser(), lambda here: parse_overrides(set_, here, caller))
     print(report.to_json(), end="") if as_json else print(check_summary(report))
     sys.exit(0 if report.passed else 2)
 
@@ -141,16 +152,12 @@ def wanted_edits(workspace: Path | None, data: str | None, overrides: list[str] 
     """The workspace and what --data and --set change in its params.yaml."""
     here, caller = Workspace.find(workspace), Path.cwd()
     edits = data_edits(data, here, caller) if data is not None else []
-    return here, edits + [parse_override(text, here, caller) for text in overrides or []]
+    return here, edits + parse_overrides(overrides, here, caller)
 
 
-def effective_params(workspace: Path | None, data: str | None, overrides: list[str] | None) -> tuple[Workspace, Params]:
-    """Apply --data and --set to params.yaml and show the change."""
-    here, edits = wanted_edits(workspace, data, overrides)
-    params, diff = edit_params(here, edits)
-    if diff:
-        say(diff.rstrip())
-    return here, params
+def parse_overrides(overrides: list[str] | None, workspace: Workspace, caller: Path) -> list[Edit]:
+    """Every --set, as an edit."""
+    return [parse_override(text, workspace, caller) for text in overrides or []]
 
 
 def result_of(run: Callable[[], RunResult], new_run_id: Callable[[], str]) -> RunResult:

@@ -27,6 +27,9 @@ from tasks.reports import EvaluationReport, Verdict
 from tasks.reports.qualification import Qualification
 from tasks.workspace import Workspace
 
+BEFORE_THE_PAGE = ("validate", "embed", "split", "adapt", "evaluate")
+"""The stages before gate, which renders reports/report.html."""
+
 
 class StageDied(StageFailed):
     """The stage's process ended without its own word: a crash or a kill, which may pass the second time."""
@@ -80,12 +83,12 @@ class CorridorRun:
             self._stages()
             return self._ended("released", [])
         except Refusal as err:
-            return self._ended("refused", str(err).splitlines())
+            return self._ended("refused", str(err).splitlines(), stopped_in=self.at)
         except GraftError as err:
-            return self._ended("failed", str(err).splitlines(), failed_stage=self.at)
+            return self._ended("failed", str(err).splitlines(), stopped_in=self.at)
 
     def _stages(self) -> None:
-        for stage in ("validate", "embed", "split", "adapt", "evaluate"):
+        for stage in BEFORE_THE_PAGE:
             self._stage(stage)
         evaluation = EvaluationReport.read(self.workspace.evaluation)
         self.result = self.result.with_evaluation(evaluation)
@@ -97,6 +100,8 @@ class CorridorRun:
             raise StageRefused("\n".join(verdict.reasons))
         self._stage("export")
         self._stage("qualify")
+        if self.cancelled.is_set():
+            raise StageFailed("the run was cancelled before it published")
         qualification = Qualification.read(self.workspace.qualification)
         if not qualification.passed:
             raise NotQualified("\n".join(qualification.reasons))
@@ -184,6 +189,9 @@ class CorridorRun:
         if outcome.state not in ("done", "unchanged"):
             logger.warning("split did not reproduce itself from its memory: %s", "; ".join(outcome.reasons))
 
-    def _ended(self, state: Any, reasons: list[str], **more: Any) -> RunResult:
-        changes = {"state": state, "reasons": reasons, "seconds": self.seconds, **more}
+    def _ended(self, state: str, reasons: list[str], stopped_in: str | None = None) -> RunResult:
+        if stopped_in in BEFORE_THE_PAGE:
+            # The page of an earlier run would tell of other data or another model.
+            self.workspace.page.unlink(missing_ok=True)
+        changes = {"state": state, "reasons": reasons, "seconds": self.seconds, "stopped_in": stopped_in}
         return self.result.model_copy(update=changes)

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.dvc_commands import ensure_dvc, run_dvc
-from flows.params_file import Edit, edit_params
+from flows.params_file import Edit, edit_params, edited_params
 from flows.workspace_lock import workspace_lock
 from tasks.digests import file_sha256
 from tasks.errors import DataError, WorkspaceError
-from tasks.params import Params, load_params
+from tasks.params import Params
 from tasks.reports import FailingItem, ValidationReport, replacing
-from tasks.tree import check_tree
 from tasks.validate import check_data
 from tasks.workspace import Workspace
 
 SHOWN = 20
 
 
-def check_here(path: Path) -> ValidationReport:
+def check_here(path: Path, edits_for: Callable[[Workspace], Sequence[Edit]] = lambda _: ()) -> ValidationReport:
     """Validate `path` by the params of the workspace one stands in, or by the defaults outside of one.
 
+    Args:
+        edits_for: gives the changes of --set, which are tried and not kept.
     Raises:
         DataError: nothing there can be read as a data set, or the tree holds what a reader would hang on.
+        ParamsError: a wrong key or value.
     """
     try:
         workspace = Workspace.find()
     except WorkspaceError:
+        if edits_for(Workspace(Path.cwd())):
+            raise
         return check_data(path.absolute(), Params())
-    params = load_params(workspace.params)
+    params = edited_params(workspace, edits_for(workspace)).params
     suite = workspace.resolve(params.validate_.suite) if params.validate_.suite else None
     return check_data(path.absolute(), params, suite)
 
@@ -42,11 +46,15 @@ def check_summary(report: ValidationReport) -> str:
         f"{report.ignored} other files ignored; layout: {report.layout}"
     ]
     lines += [f"  {label or '(no label)'}: {count}" for label, count in report.items_per_label.items()]
+    set_aside = {item.path for item in report.quarantined}
     if report.quarantined:
         lines += ["quarantined:", *_named(report.quarantined)]
     for rule in report.rules:
         if not rule.passed:
-            lines += [f"{rule.severity}: {rule.rule}: {rule.detail}", *_named(rule.failing)]
+            lines += [
+                f"{rule.severity}: {rule.rule}: {rule.detail}",
+                *_named([item for item in rule.failing if item.path not in set_aside]),
+            ]
     lines.append("passed" if report.passed else "refused")
     return "\n".join(lines)
 
@@ -67,7 +75,7 @@ def add_here(workspace: Workspace, source: Path) -> str:
     folder = source.absolute()
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; give the folder that holds the class folders (or the table's folder)")
-    check_tree(folder)
+    found = check_data(folder, Params())
     with workspace_lock(workspace, "data-add"):
         ensure_dvc(workspace)
         new = _new_files(folder, workspace.raw)
@@ -78,7 +86,9 @@ def add_here(workspace: Workspace, source: Path) -> str:
         edit_params(
             workspace, [Edit(("data", "path"), workspace.relative(workspace.raw)), Edit(("data", "table"), None)]
         )
-    return f"{len(new)} new files in data/raw, under DVC as data/raw.dvc; params.yaml: data.path is data/raw"
+    bad = len(found.quarantined)
+    note = f"; {bad} images of {folder} cannot be used, `graft data check data/raw` names them" if bad else ""
+    return f"{len(new)} new files in data/raw, under DVC as data/raw.dvc; params.yaml: data.path is data/raw{note}"
 
 
 def _new_files(folder: Path, raw: Path) -> list[str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from flows.dvc_commands import ensure_dvc
 from flows.dvc_repair import repair
-from flows.inputs import write_inputs
+from flows.inputs import pinned_inputs, write_inputs
 from flows.outlook import finished_result
+from flows.params_file import Edit, edited_params
 from flows.result import RunResult
 from flows.workspace_lock import workspace_lock
-from tasks.errors import StageFailed, WorkspaceError
+from tasks.errors import DataError, GraftError, StageFailed, WorkspaceError
 from tasks.params import Params
 from tasks.sample import sample_is_current, write_sample
 from tasks.stage import say
@@ -24,22 +26,28 @@ QUIET_PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 
 
-def adapt_here(workspace: Workspace, params: Params, force_flow: bool = False) -> RunResult:
-    """Run the corridor in this checkout, unless its result stands already.
+def adapt_here(workspace: Workspace, edits: Sequence[Edit] = (), force_flow: bool = False) -> RunResult:
+    """Edit params.yaml and run the corridor in this checkout, unless its result stands already.
 
     Raises:
-        UserError: the data, the workspace or the machine are not ready; nothing was computed.
+        UserError: the params, the data, the workspace or the machine are not ready; params.yaml is as it was and
+            nothing was computed.
     """
     run_id = new_run_id()
     with workspace_lock(workspace, run_id) as mended:
         ensure_dvc(workspace)
         for line in [*mended, *repair(workspace)]:
             say(line)
+        edited = edited_params(workspace, edits)
+        params = edited.params
         prepare_data(workspace, params)
+        pinned_inputs(workspace, params)
+        if edited.diff:
+            say(edited.diff.rstrip())
+            edited.keep()
         write_inputs(workspace, params)
         standing = None if force_flow else finished_result(workspace, params, run_id)
         return standing or run_flow(workspace, run_id)
@@ -51,8 +59,11 @@ def prepare_data(workspace: Workspace, params: Params) -> None:
     Raises:
         DataError: the tree holds what DVC or a reader would hang or fail on; every entry is named.
     """
-    data = workspace.resolve(params.data.path)
-    sample = params.sample
+    data, sample = workspace.resolve(params.data.path), params.sample
+    if data.is_file():
+        raise DataError(
+            f"data.path: {data} is a file; set data.path to its folder and data.table to the table, as --data does"
+        )
     if data == workspace.sample and not sample_is_current(data, sample.labels_per_class, sample.seed):
         write_sample(data, sample.labels_per_class, sample.seed)
         say(f"wrote the embedded sample to {workspace.relative(data)}")
@@ -69,10 +80,14 @@ def run_flow(workspace: Workspace, run_id: str) -> RunResult:
     for name, value in QUIET_PREFECT.items():
         os.environ.setdefault(name, value)
     from flows.corridor import adapt_flow
+    from flows.embedded_server import prefect_server
 
     result_file = workspace.run_result(run_id)
     try:
-        state: Any = adapt_flow(str(workspace.root), run_id, return_state=True)
+        with prefect_server():
+            state: Any = adapt_flow(str(workspace.root), run_id, return_state=True)
+    except GraftError:
+        raise
     except Exception as err:
         server = os.environ.get("PREFECT_API_URL", "the embedded server")
         raise WorkspaceError(

@@ -99,7 +99,9 @@ def _flock_within(descriptor: int, seconds: float) -> bool:
 
 
 def _entries(content: dict[str, Any]) -> set[tuple[int, str]]:
-    """(pid, command) of every lock in a rwlock."""
+    """(pid, command) of every lock in a rwlock; DVC refuses a file with other keys."""
+    if content.keys() - {"read", "write"}:
+        raise ValueError(f"unknown keys in a rwlock: {', '.join(content)}")
     writers = list(content.get("write", {}).values())
     readers = [reader for found in content.get("read", {}).values() for reader in found]
     return {(int(entry["pid"]), str(entry["cmd"])) for entry in writers + readers}

@@ -27,7 +27,14 @@ def memory_path(params: Params) -> str:
 
 
 def write_inputs(workspace: Workspace, params: Params) -> None:
-    """Write every pinned file whose content changed.
+    """Write every pinned file whose content changed; raises what `pinned_inputs` does."""
+    for path, data in pinned_inputs(workspace, params).items():
+        if not path.is_file() or path.read_bytes() != data:
+            write_bytes(path, data)
+
+
+def pinned_inputs(workspace: Workspace, params: Params) -> dict[Path, bytes]:
+    """The content of every pinned file, by path; nothing is written.
 
     Raises:
         WeightsError: the weights file is missing.
@@ -36,15 +43,12 @@ def write_inputs(workspace: Workspace, params: Params) -> None:
         WorkspaceError: no git checkout.
     """
     source = locate(params.backbone, workspace.root)
-    pinned = {
+    return {
         workspace.engine: installed_engine().to_json().encode(),
         workspace.weights_pin: WeightsPin(name=source.name, identity=source.identity).to_json().encode(),
         workspace.source_pin: source_pin(workspace, params).to_json().encode(),
         workspace.splits_lock: split_memory_bytes(workspace, params),
     }
-    for path, data in pinned.items():
-        if not path.is_file() or path.read_bytes() != data:
-            write_bytes(path, data)
 
 
 def source_pin(workspace: Workspace, params: Params) -> SourcePin:

@@ -47,17 +47,19 @@ def finished_result(workspace: Workspace, params: Params, run_id: str) -> RunRes
     try:
         evaluation, verdict = EvaluationReport.read(workspace.evaluation), Verdict.read(workspace.verdict)
         if not verdict.passed:
-            refused = RunResult(run_id=run_id, state="refused", unchanged=True, reasons=verdict.reasons)
-            return refused.with_evaluation(evaluation)
+            return _refused(run_id, "gate", verdict.reasons).with_evaluation(evaluation)
         qualification = Qualification.read(workspace.qualification)
         if changed:
             return None
         if not qualification.passed:
-            refused = RunResult(run_id=run_id, state="refused", unchanged=True, reasons=qualification.reasons)
-            return refused.with_evaluation(evaluation)
+            return _refused(run_id, "qualify", qualification.reasons).with_evaluation(evaluation)
         stored = stored_release(workspace.resolve(params.publish.store), manifest_sha256(workspace.release))
         verify_release(stored, beside=(QUALIFICATION,))
     except (GraftError, OSError):
         return None
     released = RunResult(run_id=run_id, state="released", unchanged=True, release=workspace.relative(stored))
     return released.with_evaluation(evaluation)
+
+
+def _refused(run_id: str, stage: str, reasons: list[str]) -> RunResult:
+    return RunResult(run_id=run_id, state="refused", unchanged=True, reasons=reasons, stopped_in=stage)

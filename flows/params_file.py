@@ -57,6 +57,8 @@ def data_edits(path: str, workspace: Workspace, caller: Path) -> list[Edit]:
     Raises:
         DataError: nothing is there.
     """
+    if not path.strip():
+        raise DataError("--data is empty (an unset shell variable?); give the folder or the table of your images")
     absolute = (caller / Path(path).expanduser()).absolute()
     if not absolute.exists() and stored_path(absolute, workspace) != workspace.relative(workspace.sample):
         raise DataError(f"--data {path}: {absolute} does not exist; give the folder or the table of your images")
@@ -88,19 +90,43 @@ def _without_dots(parts: Sequence[str]) -> list[str]:
     return kept
 
 
-def edit_params(workspace: Workspace, edits: Sequence[Edit]) -> tuple[Params, str]:
-    """Apply edits to params.yaml, if the result is valid.
+@dataclass(frozen=True)
+class EditedParams:
+    """params.yaml as it would be: valid, and not written before `keep` is called."""
 
-    Returns:
-        the params, and the change as a unified diff (empty when nothing changed).
+    file: Path
+    params: Params
+    text: str
+    diff: str
+
+    def keep(self) -> None:
+        """Write the file, if anything changed."""
+        if self.diff:
+            write_bytes(self.file, self.text.encode())
+
+
+def edit_params(workspace: Workspace, edits: Sequence[Edit]) -> tuple[Params, str]:
+    """Apply edits to params.yaml; returns the params and the change as a unified diff.
+
     Raises:
         ParamsError: the result would not load; the file is left as it was.
+    """
+    edited = edited_params(workspace, edits)
+    edited.keep()
+    return edited.params, edited.diff
+
+
+def edited_params(workspace: Workspace, edits: Sequence[Edit]) -> EditedParams:
+    """What edits would make of params.yaml.
+
+    Raises:
+        ParamsError: the file does not load, or would not after the edits.
     """
     params = load_params(workspace.params)
     old = workspace.params.read_text(encoding="utf-8")
     missing = missing_sections(workspace, YAML(typ="safe").load(old) or {}, params)
     if not edits and not missing:
-        return params, ""
+        return EditedParams(workspace.params, params, old, "")
     yaml = _yaml()
     document = yaml.load(old) or CommentedMap()
     for edit in [*missing, *edits]:
@@ -110,9 +136,7 @@ def edit_params(workspace: Workspace, edits: Sequence[Edit]) -> tuple[Params, st
     yaml.dump(document, buffer)
     new = buffer.getvalue()
     diff = "".join(difflib.unified_diff(old.splitlines(True), new.splitlines(True), "params.yaml", "params.yaml", n=0))
-    if diff:
-        write_bytes(workspace.params, new.encode())
-    return params, diff
+    return EditedParams(workspace.params, params, new, diff)
 
 
 def missing_sections(workspace: Workspace, document: dict[str, Any], params: Params) -> list[Edit]:

@@ -43,7 +43,7 @@ class RunResult(Report):
     reasons: list[str] = []
     data_digest: str | None = None
     seconds: dict[str, float] = {}
-    failed_stage: str | None = None
+    stopped_in: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -82,8 +82,12 @@ class Timings(Report):
     seconds: dict[str, float]
 
 
+EVIDENCE = {"validate": "reports/validation.json", "qualify": "reports/qualification.json"}
+"""What to look at after a refusal in a stage; gate's, and so the default, is the report page."""
+
+
 def summary(result: RunResult) -> str:
-    """A few lines for a person; the last names what to look at."""
+    """A few lines for a person; the last one is the release's path alone, or what to look at."""
     lines = []
     if result.accuracy is not None and result.macro_f1 is not None:
         for name, value in (("accuracy", result.accuracy), ("macro-F1", result.macro_f1)):
@@ -99,9 +103,10 @@ def summary(result: RunResult) -> str:
         )
     lines += [f"  - {reason}" for reason in result.reasons]
     done = " (nothing changed since; nothing was computed)" if result.unchanged else ""
+    evidence = EVIDENCE.get(result.stopped_in or "gate", "reports/report.html")
     ending = {
-        "released": f"released   {result.release}{done}",
-        "refused": f"refused{done}: see reports/report.html; the releases before it stand as they were",
-        "failed": f"failed in {result.failed_stage or 'preparation'}",
+        "released": f"released{done}\n{result.release}",
+        "refused": f"refused{done}; the releases before it stand as they were\nsee {evidence}",
+        "failed": f"failed in {result.stopped_in or 'preparation'}",
     }
     return "\n".join([*lines, ending[result.state]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -81,13 +82,16 @@ def test_a_broken_dvc_lock_is_mended(released: Desk, content: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
-    ["", '{"data/items.parquet": {"wri', '{"%s/data/items.parquet": {"write": {"pid": 1, "cmd": "dvc repro"}}}'],
-    ids=["empty", "truncated", "reused pid"],
+    ["", '{"write": {"data/items.par', '{"data/items.parquet": {}}', '{"write": {"ROOT/data/items.parquet": HOLDER}}'],
+    ids=["empty", "truncated", "of another kind", "reused pid"],
 )
 def test_a_stale_rwlock_is_mended(released: Desk, content: str) -> None:
     (released.root / ".dvc" / "tmp").mkdir(exist_ok=True)
-    (released.root / ".dvc" / "tmp" / "rwlock").write_text(content.replace("%s", str(released.root)))
+    holder = json.dumps({"pid": os.getpid(), "cmd": "dvc repro --single-item validate"})
+    rwlock = released.root / ".dvc" / "tmp" / "rwlock"
+    rwlock.write_text(content.replace("ROOT", str(released.root)).replace("HOLDER", holder))
 
     code, result, stderr = released.adapt("--force-flow")
 
     assert (code, result["state"]) == (0, "released"), stderr
+    assert "removed .dvc/tmp/rwlock" in stderr

@@ -13,6 +13,7 @@ import pytest
 from desk import REPOSITORY, Desk
 from small_workspace import add_pictures
 
+from flows.workspace_lock import workspace_lock
 from tasks.release import QUALIFICATION, manifest_sha256, verify_release
 from tasks.tables import SPLITS, read_table
 
@@ -75,7 +76,9 @@ def test_a_broken_contract_is_refused_before_anything_is_computed(released: Desk
 
     code, result, stderr = released.adapt()
 
-    assert (code, result["state"], result["failed_stage"]) == (2, "refused", None), stderr
+    assert (code, result["state"], result["stopped_in"]) == (2, "refused", "validate"), stderr
+    assert "see reports/validation.json" in stderr
+    assert not released.workspace.page.exists(), "a page about other data must not stand beside the refusal"
     assert any("validation.json" in reason for reason in result["reasons"])
     assert "Traceback" not in stderr
 
@@ -139,18 +142,49 @@ def test_plan_names_what_would_run_and_keeps_nothing(released: Desk) -> None:
         (("--set", "backbone.name=resnet19"), "did you mean 'resnet18'?"),
         (("--set", "gate.accuracy.minimum=2"), "less than or equal to 1"),
         (("--data", "nowhere"), "does not exist"),
+        (("--data", ""), "--data is empty"),
         (("--set", "backbone.weights=missing.pth"), "does not exist"),
     ],
 )
 def test_a_users_mistake_gets_one_message_and_changes_nothing(
     released: Desk, arguments: tuple[str, ...], said: str
 ) -> None:
+    before = released.workspace.params.read_bytes()
+
     done = released.graft("adapt", *arguments)
 
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    assert released.workspace.params.read_bytes() == before
+
+
+def test_the_last_line_of_stdout_is_the_release(released: Desk) -> None:
+    done = released.graft("adapt", **DEAD_SERVER)
+
+    assert done.returncode == 0
+    verify_release(released.root / done.stdout.splitlines()[-1], beside=(QUALIFICATION,))
+
+
+@pytest.mark.parametrize("arguments", [("adapt", "--dta", "x"), ("nothing",)])
+def test_a_usage_error_is_no_refusal(released: Desk, arguments: tuple[str, ...]) -> None:
+    done = released.graft(*arguments)
+
+    assert done.returncode == 1
+    assert "--help" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_busy_workspace_keeps_its_params(released: Desk) -> None:
+    before = released.workspace.params.read_bytes()
+
+    with workspace_lock(released.workspace, "the other run"):
+        done = released.graft("adapt", "--set", "gate.accuracy.minimum=0.99")
+
+    assert done.returncode == 1
+    assert "the other run" in done.stderr
+    assert released.workspace.params.read_bytes() == before
 
 
 def test_an_unreachable_server_is_named_with_the_mend(released: Desk) -> None:
