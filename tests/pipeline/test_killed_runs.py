@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from desk import Desk, make_desk
 
@@ -66,6 +67,24 @@ def test_a_run_killed_in_any_stage_goes_on_to_the_same_release(
     moment = random.Random(f"moment in {stage}").uniform(0.0, STAGE_SECONDS)
 
     check_killed(released_template, tmp_path, stage, moment)
+
+
+@pytest.mark.slow
+def test_a_stage_whose_process_is_killed_is_tried_again(released_template: Desk, tmp_path: Path) -> None:
+    desk = make_desk(tmp_path.resolve(), graphs_of=released_template)
+    log = desk.home / "retried.log"
+    run = desk.start(log, "adapt", "--set", "flow.retry_delay_seconds=0.1")
+
+    victims: list[psutil.Process] = []
+    while not victims:
+        assert run.poll() is None, log.read_text()
+        marked = marked_processes({WORKSPACE: str(desk.root), STAGE: "validate"})
+        victims = [process for process in marked if "tasks.validate" in process.cmdline()]
+    victims[0].kill()
+
+    assert run.wait(timeout=300) == 0, log.read_text()
+    assert "Retry 1/1" in log.read_text()
+    assert desk.results() == released_template.results()
 
 
 @pytest.mark.slow
