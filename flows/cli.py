@@ -48,6 +48,9 @@ def main() -> None:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except GraftError as err:
         _fail(err)
+    except OSError as err:
+        say(f"graft: {_disk_fault(err)}")
+        code = EXIT_CODES["failed"]
     except TyperException as err:
         say(f"graft: {err.format_message()} (graft --help shows what there is)")
         code = EXIT_CODES["failed"]
@@ -167,6 +170,12 @@ def result_of(run: Callable[[], RunResult], new_run_id: Callable[[], str]) -> Ru
     except GraftError as err:
         state = "refused" if isinstance(err, Refusal) else "failed"
         return RunResult(run_id=new_run_id(), state=state, reasons=str(err).splitlines())
+    except OSError as err:
+        return RunResult(run_id=new_run_id(), state="failed", reasons=[_disk_fault(err)])
+
+
+def _disk_fault(err: OSError) -> str:
+    return f"{err.filename or 'the system'}: {err.strerror or err}; free the disk or make it writable, then run again"
 
 
 def _fail(err: GraftError) -> NoReturn:

@@ -23,7 +23,7 @@ from flows.result import RunResult, Timings
 from flows.stage_process import StageResult, run_stage_process
 from tasks.errors import GraftError, NotQualified, Refusal, StageFailed
 from tasks.params import Params, load_params
-from tasks.reports import EvaluationReport, Verdict
+from tasks.reports import EvaluationReport, ValidationReport, Verdict
 from tasks.reports.qualification import Qualification
 from tasks.workspace import Workspace
 
@@ -193,5 +193,8 @@ class CorridorRun:
         if stopped_in in BEFORE_THE_PAGE:
             # The page of an earlier run would tell of other data or another model.
             self.workspace.page.unlink(missing_ok=True)
-        changes = {"state": state, "reasons": reasons, "seconds": self.seconds, "stopped_in": stopped_in}
+        changes: dict[str, Any] = {"state": state, "reasons": reasons, "seconds": self.seconds}
+        changes["stopped_in"] = stopped_in
+        if (state, stopped_in) == ("refused", "validate"):
+            changes["data_digest"] = ValidationReport.read(self.workspace.validation).data_digest
         return self.result.model_copy(update=changes)

@@ -11,8 +11,9 @@ from flows.params_file import Edit, edit_params, edited_params
 from flows.workspace_lock import workspace_lock
 from tasks.digests import file_sha256
 from tasks.errors import DataError, WorkspaceError
-from tasks.params import Params
+from tasks.params import Params, load_params
 from tasks.reports import FailingItem, ValidationReport, replacing
+from tasks.tree import check_tree
 from tasks.validate import check_data
 from tasks.workspace import Workspace
 
@@ -75,7 +76,9 @@ def add_here(workspace: Workspace, source: Path) -> str:
     folder = source.absolute()
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; give the folder that holds the class folders (or the table's folder)")
-    found = check_data(folder, Params())
+    found = check_data(folder, load_params(workspace.params))
+    if workspace.raw.exists():
+        check_tree(workspace.raw)
     with workspace_lock(workspace, "data-add"):
         ensure_dvc(workspace)
         new = _new_files(folder, workspace.raw)
@@ -83,9 +86,11 @@ def add_here(workspace: Workspace, source: Path) -> str:
             with replacing(workspace.raw / name) as draft:
                 shutil.copyfile(folder / name, draft)
         run_dvc(workspace, "add", "--quiet", workspace.relative(workspace.raw))
-        edit_params(
-            workspace, [Edit(("data", "path"), workspace.relative(workspace.raw)), Edit(("data", "table"), None)]
-        )
+        edits = [Edit(("data", "path"), workspace.relative(workspace.raw))]
+        table = load_params(workspace.params).data.table
+        if table and not workspace.resolve(table).is_relative_to(workspace.raw):
+            edits.append(Edit(("data", "table"), None))
+        edit_params(workspace, edits)
     bad = len(found.quarantined)
     note = f"; {bad} images of {folder} cannot be used, `graft data check data/raw` names them" if bad else ""
     return f"{len(new)} new files in data/raw, under DVC as data/raw.dvc; params.yaml: data.path is data/raw{note}"

@@ -19,6 +19,7 @@ from tasks.reports.document import Record
 from tasks.workspace import Workspace
 
 FREE_GB_WANTED = 5.0
+GPU_SECONDS = 10.0
 SAFE_CACHE_TYPES = {"reflink", "copy"}
 
 
@@ -99,6 +100,8 @@ def _lock(workspace: Workspace) -> Finding:
 
 
 def _git(workspace: Workspace) -> Finding:
+    if shutil.which("git") is None:
+        return Finding(check="git", state="wrong", detail="git is missing", mend="install git")
     done = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], cwd=workspace.root, capture_output=True)
     if done.returncode != 0:
         detail = "the workspace is no git checkout; releases are remembered in git"
@@ -142,9 +145,13 @@ def _gpu() -> Finding:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return Finding(check="gpu", state="note", detail="no GPU found; the linear probe needs none")
-    done = subprocess.run([tool, "--query-gpu=name,memory.total", "--format=csv,noheader"], capture_output=True)
-    names = done.stdout.decode(errors="replace").strip().replace("\n", "; ")
-    if done.returncode != 0 or not names:
+    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, timeout=GPU_SECONDS, check=True)
+        names = done.stdout.decode(errors="replace").strip().replace("\n", "; ")
+    except subprocess.SubprocessError:
+        names = ""
+    if not names:
         mend = "check the driver with nvidia-smi"
         return Finding(check="gpu", state="note", detail="nvidia-smi is there but shows no GPU", mend=mend)
     return Finding(check="gpu", state="ok", detail=names)

@@ -19,8 +19,6 @@ from tasks.params.document import check_key, path_rule
 from tasks.reports import write_bytes
 from tasks.workspace import Workspace
 
-TABLE_SUFFIXES = (".csv", ".parquet")
-
 
 @dataclass(frozen=True)
 class Edit:
@@ -57,6 +55,8 @@ def data_edits(path: str, workspace: Workspace, caller: Path) -> list[Edit]:
     Raises:
         DataError: nothing is there.
     """
+    from tasks.table_listing import TABLE_SUFFIXES
+
     if not path.strip():
         raise DataError("--data is empty (an unset shell variable?); give the folder or the table of your images")
     absolute = (caller / Path(path).expanduser()).absolute()

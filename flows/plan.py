@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from flows.dvc_commands import ensure_dvc
 from flows.inputs import write_inputs
 from flows.outlook import Step, plan_steps
 from flows.params_file import Edit, edit_params
 from flows.workspace_lock import workspace_lock
+from tasks.params import Params
 from tasks.reports import write_bytes
+from tasks.sample import sample_is_current
 from tasks.tree import check_tree
 from tasks.workspace import Workspace
 
@@ -20,16 +23,32 @@ def plan_here(workspace: Workspace, edits: Sequence[Edit]) -> list[Step]:
     Raises:
         UserError: the params, the data or the workspace are not ready.
     """
-    with workspace_lock(workspace, "plan"):
-        before = workspace.params.read_bytes()
-        try:
-            params, _ = edit_params(workspace, edits)
-            ensure_dvc(workspace)
-            data = workspace.resolve(params.data.path)
-            if data != workspace.sample or data.exists():
-                check_tree(data)
-            write_inputs(workspace, params)
-            return plan_steps(workspace)
-        finally:
-            if workspace.params.read_bytes() != before:
-                write_bytes(workspace.params, before)
+    with workspace_lock(workspace, "plan"), _restored(workspace, bool(edits)):
+        params, _ = edit_params(workspace, edits)
+        ensure_dvc(workspace)
+        stale = _sample_is_stale(workspace, params)
+        if not stale:
+            check_tree(workspace.resolve(params.data.path))
+        write_inputs(workspace, params)
+        steps = plan_steps(workspace)
+    return (
+        [Step("validate", [*steps[0].reasons, "the embedded sample is written anew"]), *steps[1:]] if stale else steps
+    )
+
+
+def _sample_is_stale(workspace: Workspace, params: Params) -> bool:
+    data, sample = workspace.resolve(params.data.path), params.sample
+    return data == workspace.sample and not sample_is_current(data, sample.labels_per_class, sample.seed)
+
+
+@contextmanager
+def _restored(workspace: Workspace, tentative: bool) -> Iterator[None]:
+    """Put params.yaml and the pinned inputs back as they were, where the block only tried something."""
+    touched = [workspace.params, workspace.engine, workspace.weights_pin, workspace.source_pin, workspace.splits_lock]
+    before = {path: path.read_bytes() for path in touched if path.is_file()} if tentative else {}
+    try:
+        yield
+    finally:
+        for path, data in before.items():
+            if path.read_bytes() != data:
+                write_bytes(path, data)

@@ -28,7 +28,7 @@ def kill_in(desk: Desk, stage: str, seconds: float) -> None:
         time.sleep(0.05)
     time.sleep(seconds)
     os.kill(run.pid, signal.SIGKILL)
-    run.wait(timeout=60)
+    assert run.wait(timeout=60) == -signal.SIGKILL, "the run was over before it could be killed"
 
 
 def living_stages(desk: Desk) -> list[int]:

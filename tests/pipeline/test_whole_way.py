@@ -80,6 +80,8 @@ def test_a_broken_contract_is_refused_before_anything_is_computed(released: Desk
     assert "see reports/validation.json" in stderr
     assert not released.workspace.page.exists(), "a page about other data must not stand beside the refusal"
     assert any("validation.json" in reason for reason in result["reasons"])
+    assert len(result["data_digest"]) == 64
+    assert set(result["seconds"]) == {"validate"}
     assert "Traceback" not in stderr
 
 
@@ -123,6 +125,9 @@ def test_the_readme_script_gives_the_release_answers(released: Desk, tmp_path: P
 
 def test_plan_names_what_would_run_and_keeps_nothing(released: Desk) -> None:
     before = released.workspace.params.read_bytes()
+    lock = released.workspace.splits_lock.read_bytes()
+    assert released.graft("plan", "--set", "split.seed=7").returncode == 0
+    assert released.workspace.splits_lock.read_bytes() == lock
 
     done = released.graft("plan", "--json", "--set", "gate.accuracy.minimum=0.7")
 
