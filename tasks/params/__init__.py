@@ -8,6 +8,7 @@ from tasks.params.embed import EmbedParams
 from tasks.params.evaluate import EvaluateParams
 from tasks.params.flow import FlowParams
 from tasks.params.gate import GateParams, Minimum
+from tasks.params.limits import Limits, LimitsParams, StageLimits
 from tasks.params.linear_probe import LinearProbeParams
 from tasks.params.release import ExportParams, PublishParams, QualifyParams
 from tasks.params.split import NearDuplicateParams, SplitParams
@@ -23,6 +24,8 @@ __all__ = [
     "ExportParams",
     "FlowParams",
     "GateParams",
+    "Limits",
+    "LimitsParams",
     "LinearProbeParams",
     "Minimum",
     "NearDuplicateParams",
@@ -32,6 +35,7 @@ __all__ = [
     "QualifyParams",
     "SampleParams",
     "SplitParams",
+    "StageLimits",
     "ValidateParams",
     "load_params",
     "parse_params",

@@ -18,6 +18,7 @@ from tasks.params.embed import EmbedParams
 from tasks.params.evaluate import EvaluateParams
 from tasks.params.flow import FlowParams
 from tasks.params.gate import GateParams
+from tasks.params.limits import LimitsParams
 from tasks.params.release import ExportParams, PublishParams, QualifyParams
 from tasks.params.section import Section
 from tasks.params.split import SplitParams
@@ -40,7 +41,8 @@ class Params(Section):
     export: ExportParams = Field(ExportParams(), description="The release's name and licence.")
     qualify: QualifyParams = Field(QualifyParams(), description="What the release itself must fulfil.")
     publish: PublishParams = Field(PublishParams(), description="Where releases are kept.")
-    flow: FlowParams = Field(FlowParams(), description="Time limits and retries.")
+    limits: LimitsParams = Field(LimitsParams(), description="What a stage may take of the machine.")
+    flow: FlowParams = Field(FlowParams(), description="Time limits, retries and logs.")
 
 
 def load_params(path: Path) -> Params:

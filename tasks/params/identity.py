@@ -14,6 +14,7 @@ MACHINE_BOUND: dict[str, Any] = {
     "embed": True,
     "sample": True,
     "publish": True,
+    "limits": True,
     "flow": True,
 }
 """Paths and machine settings: what they lead to is named by the data and backbone digests."""

@@ -8,9 +8,10 @@ import pytest
 
 from tasks.backbones.registry import BACKBONES
 from tasks.errors import ParamsError
-from tasks.params import Params, load_params, parse_params
+from tasks.params import Limits, Params, load_params, parse_params
 from tasks.params.document import check_key, known_keys, literal_values, path_rule
 from tasks.params.identity import result_params_sha256
+from tasks.workspace import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,7 +135,8 @@ def test_paths_and_machine_settings_leave_the_digest_of_a_result_alone() -> None
             "backbone": {"weights": "/elsewhere/weights.pth"},
             "embed": {"batch_size": 3, "threads": 1},
             "publish": {"store": "/elsewhere/releases"},
-            "flow": {"retries": 0},
+            "limits": {"threads": 1, "memory_gb": 2, "stages": {"embed": {"threads": 3}}},
+            "flow": {"retries": 0, "log_format": "json"},
         }
     )
     assert result_params_sha256(elsewhere) == result_params_sha256(Params())
@@ -161,3 +163,27 @@ def test_whatever_determines_a_result_moves_its_digest(changes: dict[str, object
 def test_params_cannot_be_changed_after_reading() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Params().gate.min_test_items = 0
+
+
+def test_limits_hold_for_every_stage_unless_one_says_otherwise() -> None:
+    params = parse_params(
+        {
+            "limits": {
+                "memory_gb": 8,
+                "threads": 2,
+                "stages": {"embed": {"memory_gb": 4}, "publish": {"free_disk_gb": 9}},
+            }
+        }
+    )
+    assert params.limits.of("embed") == Limits(memory_gb=4, threads=2, free_disk_gb=1)
+    assert params.limits.of("validate") == Limits(memory_gb=8, threads=2, free_disk_gb=1)
+    assert params.limits.of("publish").free_disk_gb == 9
+
+
+def test_every_stage_can_be_limited() -> None:
+    assert all(Params().limits.of(stage) == Limits(None, 0, 1.0) for stage in (*STAGES, "publish"))
+
+
+def test_a_limit_of_no_stage_names_the_nearest_stage() -> None:
+    with pytest.raises(ParamsError, match=r"limits\.stages\.embedd.*did you mean 'embed'"):
+        parse_params({"limits": {"stages": {"embedd": {"threads": 1}}}})

@@ -1,0 +1,69 @@
+"""What a stage may take of the machine: memory, threads, free disk; for all stages and for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from tasks.params.section import Section
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What holds for one stage, after its own overrides; GB are 10^9 bytes."""
+
+    memory_gb: float | None
+    threads: int
+    free_disk_gb: float
+
+
+class StageLimits(Section):
+    """Overrides for one stage; null takes what `limits` says for all."""
+
+    memory_gb: float | None = Field(None, gt=0, description="The stage is ended when it uses more memory (GB).")
+    threads: int | None = Field(None, ge=0, le=1024, description="Threads of the stage; 0 takes every core.")
+    free_disk_gb: float | None = Field(None, ge=0, description="Free disk (GB) without which the run does not start.")
+
+
+class PublishLimits(Section):
+    """Overrides for publish, which runs inside the flow; null takes what `limits` says for all."""
+
+    free_disk_gb: float | None = Field(None, ge=0, description="Free disk (GB) that the release store must have.")
+
+
+class LimitsByStage(Section):
+    """One entry per stage; an absent one overrides nothing."""
+
+    validate_: StageLimits = Field(StageLimits(), alias="validate")
+    embed: StageLimits = StageLimits()
+    split: StageLimits = StageLimits()
+    review: StageLimits = StageLimits()
+    adapt: StageLimits = StageLimits()
+    evaluate: StageLimits = StageLimits()
+    gate: StageLimits = StageLimits()
+    export: StageLimits = StageLimits()
+    qualify: StageLimits = StageLimits()
+    publish: PublishLimits = PublishLimits()
+
+
+class LimitsParams(Section):
+    """For every stage, unless `stages.<stage>` says otherwise. No result depends on them, no stage reruns for them."""
+
+    memory_gb: float | None = Field(
+        None, gt=0, description="A stage that uses more memory (GB) is ended; null sets no limit."
+    )
+    threads: int = Field(0, ge=0, le=1024, description="Threads of a stage; 0 takes every core.")
+    free_disk_gb: float = Field(1.0, ge=0, description="Free disk (GB) without which a run does not start.")
+    stages: LimitsByStage = Field(LimitsByStage(), description="Overrides for one stage.")
+
+    def of(self, stage: str) -> Limits:
+        """What holds for a stage or for publish.
+
+        >>> LimitsParams(threads=2, stages=LimitsByStage(embed=StageLimits(threads=1))).of("embed").threads
+        1
+        """
+        own = getattr(self.stages, "validate_" if stage == "validate" else stage).model_dump()
+        chosen = {name: own[name] for name in own if own[name] is not None}
+        general = {"memory_gb": self.memory_gb, "threads": self.threads, "free_disk_gb": self.free_disk_gb}
+        return Limits(**(general | chosen))
