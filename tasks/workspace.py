@@ -106,6 +106,16 @@ class Workspace:
     def source_pin(self) -> Path:
         return self.root / "data" / "source.json"
 
+    @property
+    def corrections(self) -> Path:
+        """People's corrections of labels: theirs, in git."""
+        return self.root / "data" / "corrections.csv"
+
+    @property
+    def forgotten(self) -> Path:
+        """Tombstones of forgotten items: in git, so that every checkout knows them."""
+        return self.root / "data" / "forgotten.csv"
+
     # models
     @property
     def backbone(self) -> Path:
@@ -127,6 +137,10 @@ class Workspace:
     @property
     def validation(self) -> Path:
         return self.reports / "validation.json"
+
+    @property
+    def validation_page(self) -> Path:
+        return self.reports / "validation.html"
 
     @property
     def split_report(self) -> Path:

@@ -11,6 +11,7 @@ from tasks.params.gate import GateParams, Minimum
 from tasks.params.limits import Limits, LimitsParams, StageLimits
 from tasks.params.linear_probe import LinearProbeParams
 from tasks.params.release import ExportParams, PublishParams, QualifyParams
+from tasks.params.report import ReportParams
 from tasks.params.split import NearDuplicateParams, SplitParams
 from tasks.params.validate import ValidateParams
 
@@ -33,6 +34,7 @@ __all__ = [
     "PreprocessParams",
     "PublishParams",
     "QualifyParams",
+    "ReportParams",
     "SampleParams",
     "SplitParams",
     "StageLimits",

@@ -20,6 +20,7 @@ from tasks.params.flow import FlowParams
 from tasks.params.gate import GateParams
 from tasks.params.limits import LimitsParams
 from tasks.params.release import ExportParams, PublishParams, QualifyParams
+from tasks.params.report import ReportParams
 from tasks.params.section import Section
 from tasks.params.split import SplitParams
 from tasks.params.validate import ValidateParams
@@ -39,6 +40,7 @@ class Params(Section):
     evaluate: EvaluateParams = Field(EvaluateParams(), description="How the model is measured.")
     gate: GateParams = Field(GateParams(), description="What the model must reach.")
     export: ExportParams = Field(ExportParams(), description="The release's name and licence.")
+    report: ReportParams = Field(ReportParams(), description="What the pages in reports/ show.")
     qualify: QualifyParams = Field(QualifyParams(), description="What the release itself must fulfil.")
     publish: PublishParams = Field(PublishParams(), description="Where releases are kept.")
     limits: LimitsParams = Field(LimitsParams(), description="What a stage may take of the machine.")
