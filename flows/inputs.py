@@ -4,6 +4,9 @@ data/engine.json    the versions that can change a pixel or a feature
 data/weights.json   which weights params.yaml leads to, by content
 data/source.json    which table lists the items and which suite of the user's judges them, by content
 data/splits.lock    the sides that earlier releases were judged with
+
+Beside them two files of the user's, which a run only completes by their header where they are absent:
+data/corrections.csv and data/forgotten.csv (`tasks.overlay`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from tasks.backbones.engine import installed_engine
 from tasks.backbones.weights import locate
 from tasks.digests import file_sha256, value_sha256
 from tasks.errors import DataError, ParamsError, UserError
+from tasks.overlay import corrections_bytes, forgotten_bytes
 from tasks.params import Params
 from tasks.reports import write_bytes
 from tasks.reports.pins import SourcePin, WeightsPin
@@ -34,7 +38,7 @@ def write_inputs(workspace: Workspace, params: Params) -> None:
 
 
 def pinned_inputs(workspace: Workspace, params: Params) -> dict[Path, bytes]:
-    """The content of every pinned file, by path; nothing is written.
+    """The content of every pinned file, by path; nothing is written. What people decided stays theirs.
 
     Raises:
         WeightsError: the weights file is missing.
@@ -43,11 +47,13 @@ def pinned_inputs(workspace: Workspace, params: Params) -> dict[Path, bytes]:
         WorkspaceError: no git checkout.
     """
     source = locate(params.backbone, workspace.root)
+    headers = {workspace.corrections: corrections_bytes(), workspace.forgotten: forgotten_bytes()}
     return {
         workspace.engine: installed_engine().to_json().encode(),
         workspace.weights_pin: WeightsPin(name=source.name, identity=source.identity).to_json().encode(),
         workspace.source_pin: source_pin(workspace, params).to_json().encode(),
         workspace.splits_lock: split_memory_bytes(workspace, params),
+        **{path: header for path, header in headers.items() if not path.exists()},
     }
 
 

@@ -44,11 +44,14 @@ def _sample_is_stale(workspace: Workspace, params: Params) -> bool:
 @contextmanager
 def _restored(workspace: Workspace, tentative: bool) -> Iterator[None]:
     """Put params.yaml and the pinned inputs back as they were, where the block only tried something."""
-    touched = [workspace.params, workspace.engine, workspace.weights_pin, workspace.source_pin, workspace.splits_lock]
-    before = {path: path.read_bytes() for path in touched if path.is_file()} if tentative else {}
+    pins = [workspace.engine, workspace.weights_pin, workspace.source_pin, workspace.splits_lock]
+    touched = [workspace.params, *pins, workspace.corrections, workspace.forgotten] if tentative else []
+    before = {path: path.read_bytes() if path.is_file() else None for path in touched}
     try:
         yield
     finally:
         for path, data in before.items():
-            if path.read_bytes() != data:
+            if data is None:
+                path.unlink(missing_ok=True)
+            elif path.read_bytes() != data:
                 write_bytes(path, data)
