@@ -71,7 +71,7 @@ def adapt(
     force_flow: Annotated[bool, typer.Option("--force-flow", help="Start the flow even if nothing changed.")] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Validate, embed, split, adapt, evaluate, gate, export, qualify, publish.
+    """Validate, embed, split, review, adapt, evaluate, gate, export, qualify, publish.
 
     Exit code 0: released. 2: refused by a gate or by the data's contract. 1: failed.
     """

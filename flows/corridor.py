@@ -27,7 +27,7 @@ from tasks.reports import EvaluationReport, ValidationReport, Verdict
 from tasks.reports.qualification import Qualification
 from tasks.workspace import Workspace
 
-BEFORE_THE_PAGE = ("validate", "embed", "split", "adapt", "evaluate")
+BEFORE_THE_PAGE = ("validate", "embed", "split", "review", "adapt", "evaluate")
 """The stages before gate, which renders reports/report.html."""
 
 
@@ -41,7 +41,7 @@ class StageRefused(Refusal):
 
 @flow(name="adapt", retries=0, validate_parameters=False)
 def adapt_flow(root: str, run_id: str) -> State[Any]:
-    """Validate, embed, split, adapt, evaluate, gate, export, qualify and publish one workspace.
+    """Validate, embed, split, review, adapt, evaluate, gate, export, qualify and publish one workspace.
 
     The caller holds the workspace's lock. The result also lies in .graft/runs/<run_id>.json.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.errors import WorkspaceError
 
-STAGES = ("validate", "embed", "split", "adapt", "evaluate", "gate", "export", "qualify")
+STAGES = ("validate", "embed", "split", "review", "adapt", "evaluate", "gate", "export", "qualify")
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,14 @@ class Workspace:
     @property
     def split_report(self) -> Path:
         return self.reports / "split.json"
+
+    @property
+    def review_report(self) -> Path:
+        return self.reports / "review.json"
+
+    @property
+    def review_list(self) -> Path:
+        return self.reports / "review.csv"
 
     @property
     def evaluation(self) -> Path:

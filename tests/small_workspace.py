@@ -19,6 +19,7 @@ from tasks.export import export
 from tasks.gate import gate
 from tasks.params import Params, load_params
 from tasks.qualify import qualify
+from tasks.review import review
 from tasks.split import split
 from tasks.validate import validate
 from tasks.workspace import Workspace
@@ -30,6 +31,7 @@ RUN = {
     "validate": validate,
     "embed": embed,
     "split": split,
+    "review": review,
     "adapt": adapt,
     "evaluate": evaluate,
     "gate": gate,

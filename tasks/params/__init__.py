@@ -12,6 +12,7 @@ from tasks.params.limits import Limits, LimitsParams, StageLimits
 from tasks.params.linear_probe import LinearProbeParams
 from tasks.params.release import ExportParams, PublishParams, QualifyParams
 from tasks.params.report import ReportParams
+from tasks.params.review import ReviewParams
 from tasks.params.split import NearDuplicateParams, SplitParams
 from tasks.params.validate import ValidateParams
 
@@ -35,6 +36,7 @@ __all__ = [
     "PublishParams",
     "QualifyParams",
     "ReportParams",
+    "ReviewParams",
     "SampleParams",
     "SplitParams",
     "StageLimits",

@@ -21,6 +21,7 @@ from tasks.params.gate import GateParams
 from tasks.params.limits import LimitsParams
 from tasks.params.release import ExportParams, PublishParams, QualifyParams
 from tasks.params.report import ReportParams
+from tasks.params.review import ReviewParams
 from tasks.params.section import Section
 from tasks.params.split import SplitParams
 from tasks.params.validate import ValidateParams
@@ -36,6 +37,7 @@ class Params(Section):
     backbone: BackboneParams = Field(BackboneParams(), description="The pretrained network.")
     embed: EmbedParams = Field(EmbedParams(), description="How frozen features are computed.")
     split: SplitParams = Field(SplitParams(), description="Train, validation and test.")
+    review: ReviewParams = Field(ReviewParams(), description="Which items a person is asked to look at.")
     adapt: AdaptParams = Field(AdaptParams(), description="The adaptation method.")
     evaluate: EvaluateParams = Field(EvaluateParams(), description="How the model is measured.")
     gate: GateParams = Field(GateParams(), description="What the model must reach.")

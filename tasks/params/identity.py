@@ -12,12 +12,13 @@ MACHINE_BOUND: dict[str, Any] = {
     "validate_": {"suite"},
     "backbone": {"weights"},
     "embed": True,
+    "review": True,
     "sample": True,
     "publish": True,
     "limits": True,
     "flow": True,
 }
-"""Paths and machine settings: what they lead to is named by the data and backbone digests."""
+"""Paths and machine settings, whose effect the data and backbone digests name, and the review, which has none."""
 
 
 def result_params_sha256(params: Params) -> str:

@@ -4,13 +4,16 @@ from tasks.reports.adaptation import AdaptationReport, StrengthScore
 from tasks.reports.document import SCHEMA_VERSION, Record, Report, replacing, write_bytes
 from tasks.reports.evaluation import BaselineScore, ClassScore, Estimate, EvaluatedDigests, EvaluationReport
 from tasks.reports.outcome import Outcome
+from tasks.reports.review import KINDS, ReviewEntry, ReviewKind, ReviewReport
 from tasks.reports.split import Leak, LeftOut, NearDuplicatePair, Side, SplitReport, TightenedChain
-from tasks.reports.validation import FailingItem, RuleResult, ValidationReport
+from tasks.reports.validation import AppliedCorrection, FailingItem, OverlayReport, RuleResult, ValidationReport
 from tasks.reports.verdict import JudgedDigests, RuleVerdict, Verdict
 
 __all__ = [
+    "KINDS",
     "SCHEMA_VERSION",
     "AdaptationReport",
+    "AppliedCorrection",
     "BaselineScore",
     "ClassScore",
     "Estimate",
@@ -22,8 +25,12 @@ __all__ = [
     "LeftOut",
     "NearDuplicatePair",
     "Outcome",
+    "OverlayReport",
     "Record",
     "Report",
+    "ReviewEntry",
+    "ReviewKind",
+    "ReviewReport",
     "RuleResult",
     "RuleVerdict",
     "Side",

@@ -114,7 +114,7 @@ def test_a_run_against_a_server_shows_tasks_artifacts_and_its_end(released: Desk
     (run,) = [run for run in server.ask("flow_runs/filter") if run["state_name"] == "Released"]
     assert (run["state_type"], run["run_count"]) == ("COMPLETED", 1)
     tasks = [task["name"] for task in server.ask("task_runs/filter") if task["flow_run_id"] == run["id"]]
-    stages = ["validate", "embed", "split", "adapt", "evaluate", "gate", "export", "qualify", "publish"]
+    stages = ["validate", "embed", "split", "review", "adapt", "evaluate", "gate", "export", "qualify", "publish"]
     assert sorted(tasks) == sorted(stages)
     assert {"metrics", "verdict", "confusion-matrix"} <= {
         artifact["key"] for artifact in server.ask("artifacts/filter")

@@ -1,0 +1,50 @@
+"""What review found: the items that a person should look at, the most telling ones first."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from tasks.reports.document import Record, Report
+
+ReviewKind = Literal["likely_wrong", "conflicting_near_duplicate", "outlier", "uncertain"]
+KINDS: tuple[ReviewKind, ...] = ("likely_wrong", "conflicting_near_duplicate", "outlier", "uncertain")
+"""In the order of the list. An item stands once, under the first kind that names it."""
+
+
+class ReviewEntry(Record):
+    """One item to look at.
+
+    `rank` counts from 1 through the whole list; `score` is in [0, 1], 1 the most telling, comparable within a kind
+    alone. `suggested` is the class that the others of its kind speak for, or None. `other` and `other_label` name the
+    item that it contradicts (conflicting_near_duplicate).
+    """
+
+    rank: int
+    kind: ReviewKind
+    path: str
+    sha256: str
+    label: str
+    suggested: str | None
+    score: float
+    reason: str
+    side: str
+    other: str | None = None
+    other_label: str | None = None
+
+
+class ReviewReport(Report):
+    """`found` counts each kind before `review.max_items` cut it; `accuracy` is out of fold (None: nothing held out).
+
+    `scored` of the `items` were held out once; `confirmed` were looked at before (data/corrections.csv) and are not
+    named again.
+    """
+
+    produced_by: ClassVar[str] = "review"
+
+    items: int
+    scored: int
+    confirmed: int
+    accuracy: float | None
+    found: dict[ReviewKind, int]
+    entries: list[ReviewEntry]
+    notes: list[str] = []
