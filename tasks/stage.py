@@ -11,6 +11,7 @@ from collections.abc import Callable
 from tasks.errors import GraftError, Refusal
 from tasks.params import Params, load_params
 from tasks.reports import Outcome
+from tasks.threads import limit_threads
 from tasks.workspace import Workspace
 
 PROGRESS_MARK = "graft-progress"
@@ -54,7 +55,9 @@ def run_stage(stage: str, body: Callable[[Workspace, Params], None]) -> None:
     workspace = Workspace.find()
     run_id = os.environ.get(RUN_ID, "by-hand")
     try:
-        body(workspace, load_params(workspace.params))
+        params = load_params(workspace.params)
+        limit_threads(params.limits.of(stage).threads)
+        body(workspace, params)
         outcome = Outcome(stage=stage, run_id=run_id, state="done")
     except Refusal as err:
         outcome = Outcome(stage=stage, run_id=run_id, state="refused", reasons=str(err).splitlines())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import Field
 
@@ -63,7 +64,19 @@ class LimitsParams(Section):
         >>> LimitsParams(threads=2, stages=LimitsByStage(embed=StageLimits(threads=1))).of("embed").threads
         1
         """
-        own = getattr(self.stages, "validate_" if stage == "validate" else stage).model_dump()
-        chosen = {name: own[name] for name in own if own[name] is not None}
+        own = self._own(stage)
         general = {"memory_gb": self.memory_gb, "threads": self.threads, "free_disk_gb": self.free_disk_gb}
-        return Limits(**(general | chosen))
+        return Limits(**(general | own))
+
+    def key(self, stage: str, name: str) -> str:
+        """Where params.yaml sets the limit that holds for a stage.
+
+        >>> LimitsParams(stages=LimitsByStage(embed=StageLimits(threads=1))).key("embed", "threads")
+        'limits.stages.embed.threads'
+        """
+        return f"limits.stages.{stage}.{name}" if name in self._own(stage) else f"limits.{name}"
+
+    def _own(self, stage: str) -> dict[str, Any]:
+        section: Section | None = getattr(self.stages, "validate_" if stage == "validate" else stage, None)
+        own = section.model_dump() if section else {}
+        return {name: value for name, value in own.items() if value is not None}
