@@ -130,7 +130,10 @@ def doctor(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
 def data_check(
     path: Annotated[str, typer.Argument(metavar="PATH")], set_: SetOption = None, as_json: JsonOption = False
 ) -> None:
-    """Validate a folder or table, labelled or not, without touching the workspace. Exit code 2 if it is refused."""
+    """Validate a folder or table, labelled or not, without touching the workspace. Exit code 2 if it is refused.
+
+    Inside a workspace its params, aliases, corrections and tombstones apply, as they would in a run.
+    """
     from flows.data_commands import check_here, check_summary
 
     caller = Path.cwd()

@@ -10,18 +10,20 @@ from flows.dvc_commands import ensure_dvc, run_dvc
 from flows.params_file import Edit, edit_params, edited_params
 from flows.workspace_lock import workspace_lock
 from tasks.digests import file_sha256
-from tasks.errors import DataError, WorkspaceError
+from tasks.errors import DataError, WorkspaceError, counted
 from tasks.params import Params, load_params
-from tasks.reports import FailingItem, ValidationReport, replacing
+from tasks.reports import FailingItem, OverlayReport, ValidationReport, replacing
 from tasks.tree import check_tree
-from tasks.validate import check_data
+from tasks.validate import check_data, workspace_overlay
 from tasks.workspace import Workspace
 
 SHOWN = 20
 
 
 def check_here(path: Path, edits_for: Callable[[Workspace], Sequence[Edit]] = lambda _: ()) -> ValidationReport:
-    """Validate `path` by the params of the workspace one stands in, or by the defaults outside of one.
+    """Validate `path` as the workspace one stands in would take it, or by the defaults outside of one.
+
+    The workspace's params, aliases, corrections and tombstones all apply: the answer is the one that a run would give.
 
     Args:
         edits_for: gives the changes of --set, which are tried and not kept.
@@ -37,14 +39,15 @@ def check_here(path: Path, edits_for: Callable[[Workspace], Sequence[Edit]] = la
         return check_data(path.absolute(), Params())
     params = edited_params(workspace, edits_for(workspace)).params
     suite = workspace.resolve(params.validate_.suite) if params.validate_.suite else None
-    return check_data(path.absolute(), params, suite)
+    return check_data(path.absolute(), params, suite, overlay=workspace_overlay(workspace, params))
 
 
 def check_summary(report: ValidationReport) -> str:
     """The report for a person: counts, then every broken rule and quarantined item (the first of many)."""
     lines = [
         f"{report.listed} items, {report.accepted} accepted, {len(report.quarantined)} quarantined, "
-        f"{report.ignored} other files ignored; layout: {report.layout}"
+        f"{report.ignored} other files ignored; layout: {report.layout}",
+        *overlay_lines(report.overlay),
     ]
     lines += [f"  {label or '(no label)'}: {count}" for label, count in report.items_per_label.items()]
     set_aside = {item.path for item in report.quarantined}
@@ -58,6 +61,20 @@ def check_summary(report: ValidationReport) -> str:
             ]
     lines.append("passed" if report.passed else "refused")
     return "\n".join(lines)
+
+
+def overlay_lines(overlay: OverlayReport) -> list[str]:
+    """What people decided on top of the data, a line for each kind that met them."""
+    changed = [one for one in overlay.corrected if one.label is not None]
+    lines = [f"  class {used.old!r} counts as {used.new!r} ({counted(used.items, 'item')})" for used in overlay.aliased]
+    if changed:
+        who = ", ".join(sorted({one.who for one in changed}))
+        lines.append(f"  {counted(sum(one.items for one in changed), 'label')} corrected by {who}")
+    if overlay.left_out:
+        lines += ["left out by people:", *_named(overlay.left_out)]
+    if overlay.forgotten:
+        lines.append(f"  {counted(overlay.forgotten, 'item')} kept out, forgotten before (data/forgotten.csv)")
+    return lines
 
 
 def _named(items: Sequence[FailingItem]) -> list[str]:
@@ -76,7 +93,8 @@ def add_here(workspace: Workspace, source: Path) -> str:
     folder = source.absolute()
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; give the folder that holds the class folders (or the table's folder)")
-    found = check_data(folder, load_params(workspace.params))
+    params = load_params(workspace.params)
+    found = check_data(folder, params, overlay=workspace_overlay(workspace, params))
     if workspace.raw.exists():
         check_tree(workspace.raw)
     with workspace_lock(workspace, "data-add"):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.state import StateRef
+from flows.state import REF, StateRef
 from tasks.backbones.engine import installed_engine
 from tasks.backbones.weights import locate
 from tasks.digests import file_sha256, value_sha256
@@ -78,8 +78,18 @@ def _named_file_sha256(key: str, path: Path, error: type[UserError]) -> str:
 
 
 def split_memory_bytes(workspace: Workspace, params: Params) -> bytes:
-    """The remembered sides as a Parquet file; an empty table before the first release."""
-    from tasks.tables import SPLIT_MEMORY, table_bytes
+    """The remembered sides as a Parquet file, under today's class names; an empty table before the first release.
 
-    remembered = StateRef(workspace.root).read(memory_path(params))
-    return remembered if remembered is not None else table_bytes(SPLIT_MEMORY.empty_table())
+    Raises:
+        StageInputError: what the state holds cannot be read.
+    """
+    from tasks.tables import SPLIT_MEMORY, parse_table, table_bytes
+
+    remembered, aliases = StateRef(workspace.root).read(memory_path(params)), params.data.label_aliases
+    if remembered is None:
+        return table_bytes(SPLIT_MEMORY.empty_table())
+    table = parse_table(remembered, SPLIT_MEMORY, f"{REF}:{memory_path(params)}")
+    # A renamed class is the class it was: split finds its output index under the new name.
+    labels = [aliases.get(label, label) for label in table["label"].to_pylist()] if aliases else table["label"]
+    place = SPLIT_MEMORY.get_field_index("label")
+    return table_bytes(table.set_column(place, SPLIT_MEMORY.field(place), [labels]) if aliases else table)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from tasks.errors import DataError, counted
@@ -33,8 +34,13 @@ class Listing:
     ignored: list[str]
 
 
-def list_items(path: Path, table: Path | None = None, columns: ColumnNames | None = None) -> Listing:
-    """List the items of a data set.
+def list_items(
+    path: Path,
+    table: Path | None = None,
+    columns: ColumnNames | None = None,
+    aliases: Mapping[str, str] = MappingProxyType({}),
+) -> Listing:
+    """List the items of a data set, with the labels that it says itself.
 
     A table is used where `path` is one (its paths are relative to its folder) or `table` names one (relative to
     `path`). Otherwise the folders say: train, val and test above class folders are an official split; the outermost
@@ -43,7 +49,7 @@ def list_items(path: Path, table: Path | None = None, columns: ColumnNames | Non
 
     Raises:
         DataError: nothing is there, the tree cannot be read (`tasks.tree`), the table is broken, or two class names
-            differ only in case, in outer spaces or in Unicode form.
+            differ only in case, in outer spaces or in Unicode form (unless `aliases` make them one).
     """
     root = item_root(path)
     if table and root != path:
@@ -55,7 +61,8 @@ def list_items(path: Path, table: Path | None = None, columns: ColumnNames | Non
         listing = _list_folder(root)
     if not listing.items:
         raise DataError(f"{table or path} holds no images ({counted(len(listing.ignored), 'other file')} ignored)")
-    _check_class_names({item.label for item in listing.items if item.label is not None})
+    labels = {item.label for item in listing.items if item.label is not None}
+    _check_class_names({aliases.get(label, label) for label in labels})
     return listing
 
 
@@ -118,7 +125,8 @@ def _check_class_names(labels: Iterable[str]) -> None:
     clashes = [" and ".join(_spelled(label) for label in names) for names in alike.values() if len(names) > 1]
     if clashes:
         raise DataError(
-            f"class names that differ only in case, spaces or Unicode form: {'; '.join(clashes)}; merge them"
+            f"class names that differ only in case, spaces or Unicode form: {'; '.join(clashes)}; merge them "
+            "(params.yaml: data.label_aliases)"
         )
 
 

@@ -34,8 +34,9 @@ ITEMS = pa.schema(
         ("reason", pa.string()),
     ]
 )
-"""One row per listed item, sorted by path (relative to data.path). `status` is accepted or quarantined;
-`pixels` is the image as 16x16 grey bytes (box filter), `perceptual_hash` has 64 bits; null where undecodable."""
+"""One row per listed item, sorted by path (relative to data.path). `status` is accepted, quarantined or left_out (by a
+person); `pixels` is the image as 16x16 grey bytes (box filter), `perceptual_hash` has 64 bits; null where
+undecodable."""
 
 EMBEDDING_INDEX = pa.schema([("path", pa.string()), ("sha256", pa.string())])
 """Row i names row i of features.npy; accepted items sorted by path."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from tasks.expectations.conflicts import conflicting_reasons
 from tasks.layouts import Listing, list_items
 from tasks.modalities.images import Inspection, inspect_files
 from tasks.params import Params, ValidateParams
+from tasks.relabelling import NO_OVERLAY, Decided, Overlay, decide, read_overlay
 from tasks.reports import FailingItem, RuleResult, ValidationReport
 from tasks.stage import Progress, run_stage
+from tasks.table_listing import Item
 from tasks.tables import ITEMS, write_table
 from tasks.workspace import Workspace
 
@@ -44,14 +46,15 @@ def validate(workspace: Workspace, params: Params) -> None:
         ContractBroken: a critical rule fails; one line for each. Both files are written before.
     """
     table = workspace.resolve(params.data.table) if params.data.table else None
-    listing = list_items(workspace.resolve(params.data.path), table, params.data.columns)
+    data, overlay = params.data, workspace_overlay(workspace, params)
+    listing = list_items(workspace.resolve(data.path), table, data.columns, overlay.aliases)
     if listing.layout == "flat":
         raise DataError(
             f"{listing.root} holds {len(listing.items)} images but no class folders; put each class into a folder of "
             "its name, or name a table of paths and labels (params.yaml: data.table)"
         )
     suite = workspace.resolve(params.validate_.suite) if params.validate_.suite else None
-    found = examine(listing, params.validate_, suite, labelled=True)
+    found = examine(listing, params.validate_, suite, labelled=True, overlay=overlay)
     write_table(found.items, workspace.items)
     found.report.write(workspace.validation)
     if not found.report.passed:
@@ -59,37 +62,68 @@ def validate(workspace: Workspace, params: Params) -> None:
         raise ContractBroken("\n".join(f"{reason}. See {place}" for reason in found.report.reasons))
 
 
-def check_data(path: Path, params: Params, suite: Path | None = None, labelled: bool | None = None) -> ValidationReport:
+def workspace_overlay(workspace: Workspace, params: Params) -> Overlay:
+    """What people decided on top of this workspace's raw data.
+
+    Raises:
+        DataError: data/corrections.csv or data/forgotten.csv cannot be read.
+    """
+    return read_overlay(params.data.label_aliases, workspace.corrections, workspace.forgotten)
+
+
+def check_data(
+    path: Path,
+    params: Params,
+    suite: Path | None = None,
+    labelled: bool | None = None,
+    overlay: Overlay | None = None,
+) -> ValidationReport:
     """Judge a folder or table without writing anything.
 
     Args:
+        overlay: what people decided on top of the data; by default only the params' aliases.
         path: absolute; the params' data.path and data.table play no part, data.columns does.
         suite: the user's suite file.
         labelled: whether rules on labels apply; None means wherever the layout gives labels.
     Raises:
         DataError, ParamsError: as `validate`. A broken contract is in the report, not raised.
     """
-    listing = list_items(path, None, params.data.columns)
+    overlay = overlay or Overlay(params.data.label_aliases)
+    listing = list_items(path, None, params.data.columns, overlay.aliases)
     by_layout = listing.layout != "flat"
-    return examine(listing, params.validate_, suite, by_layout if labelled is None else labelled).report
+    return examine(listing, params.validate_, suite, by_layout if labelled is None else labelled, overlay).report
 
 
-def examine(listing: Listing, rules: ValidateParams, suite: Path | None, labelled: bool) -> Examination:
-    """Inspect every listed file, quarantine single items, and judge the whole."""
+def examine(
+    listing: Listing, rules: ValidateParams, suite: Path | None, labelled: bool, overlay: Overlay = NO_OVERLAY
+) -> Examination:
+    """Inspect every listed file, take over what people decided, quarantine single items, and judge the whole.
+
+    Raises:
+        DataError: people left out or forgot every item.
+    """
     with ThreadPoolExecutor(1, "import") as loading:
         # Great Expectations takes seconds to import; Pillow decodes meanwhile, outside the interpreter lock.
         loading.submit(import_module, "tasks.expectations.suite")
         inspections = _inspect(listing, rules)
-    contents = [None if found.reason else found.sha256 for found in inspections]
-    conflicting = conflicting_reasons(listing.items, contents) if labelled else [None] * len(contents)
-    reasons = [found.reason or conflict for found, conflict in zip(inspections, conflicting, strict=True)]
-    items = _item_table(listing, inspections, reasons)
+    decided = decide(listing.items, [found.sha256 for found in inspections], overlay)
+    rows = _rows(listing.items, inspections, decided)
+    contents = [row.found.sha256 if row.usable else None for row in rows]
+    conflicting = conflicting_reasons([row.item for row in rows], contents) if labelled else [None] * len(rows)
+    items = _item_table(rows, conflicting)
+    in_the_set = pc.not_equal(items["status"], "left_out")
+    if not pc.any(in_the_set).as_py():
+        raise DataError(
+            f"{listing.root}: every item was left out or forgotten by somebody (data/corrections.csv, "
+            "data/forgotten.csv); add data, or delete corrections that do not hold"
+        )
 
     from tasks.expectations.item_frame import item_frame
     from tasks.expectations.suite import judge
 
-    frame = item_frame(items, [found.reason is None for found in inspections])
-    return Examination(items, _report(listing, items, judge(frame, rules, labelled, suite)))
+    frame = item_frame(items.filter(in_the_set), [row.usable for row in rows if not row.left_out])
+    results = [*judge(frame, rules, labelled, suite), *decided.rules]
+    return Examination(items, _report(listing, items, results, decided))
 
 
 def data_digest(items: pa.Table) -> str:
@@ -108,26 +142,61 @@ def _inspect(listing: Listing, rules: ValidateParams) -> list[Inspection]:
     return inspections
 
 
-def _item_table(listing: Listing, inspections: Sequence[Inspection], reasons: Sequence[str | None]) -> pa.Table:
-    rows = [
-        {
-            **vars(item),
-            **vars(found),
-            "bytes": found.file_bytes,
-            "status": "quarantined" if reason else "accepted",
-            "reason": reason,
-        }
-        for item, found, reason in zip(listing.items, inspections, reasons, strict=True)
+@dataclass(frozen=True)
+class _Row:
+    """An item as people decided it (label, or why it is left out) and what was found in its file."""
+
+    item: Item
+    found: Inspection
+    left_out: str | None
+
+    @property
+    def usable(self) -> bool:
+        return self.found.reason is None and self.left_out is None
+
+    def status(self, conflict: str | None) -> tuple[str, str | None]:
+        """(status, reason) of the item table; a person's word comes before what the file would say."""
+        if self.left_out:
+            return "left_out", self.left_out
+        reason = self.found.reason or conflict
+        return ("quarantined", reason) if reason else ("accepted", None)
+
+
+def _rows(items: Sequence[Item], inspections: Sequence[Inspection], decided: Decided) -> list[_Row]:
+    """Every item but the forgotten ones, under the label that counts."""
+    every = zip(items, inspections, decided.labels, decided.left_out, decided.forgotten, strict=True)
+    return [
+        _Row(item if item.label == label else replace(item, label=label), found, left_out)
+        for item, found, label, left_out, forgotten in every
+        if not forgotten
     ]
-    return pa.Table.from_pylist(rows, schema=ITEMS)
 
 
-def _report(listing: Listing, items: pa.Table, results: list[RuleResult]) -> ValidationReport:
+def _item_table(rows: Sequence[_Row], conflicting: Sequence[str | None]) -> pa.Table:
+    cells = []
+    for row, conflict in zip(rows, conflicting, strict=True):
+        status, reason = row.status(conflict)
+        cells.append(
+            {
+                **vars(row.item),
+                **vars(row.found),
+                "bytes": row.found.file_bytes,
+                "status": status,
+                "reason": reason,
+            }
+        )
+    return pa.Table.from_pylist(cells, schema=ITEMS)
+
+
+def _report(listing: Listing, items: pa.Table, results: list[RuleResult], decided: Decided) -> ValidationReport:
     rows = items.select(["path", "label", "status", "reason"]).to_pylist()
-    accepted = [row for row in rows if row["status"] == "accepted"]
-    quarantined = [FailingItem(path=row["path"], reason=row["reason"]) for row in rows if row["status"] != "accepted"]
+    by_status: dict[str, list[dict[str, str]]] = {"accepted": [], "quarantined": [], "left_out": []}
+    for row in rows:
+        by_status[row["status"]].append(row)
+    accepted = by_status["accepted"]
+    quarantined = [FailingItem(path=row["path"], reason=row["reason"]) for row in by_status["quarantined"]]
     counts = Counter(row["label"] for row in accepted if row["label"] is not None)
-    labels = sorted({row["label"] for row in rows if row["label"] is not None})
+    labels = sorted({row["label"] for row in [*accepted, *by_status["quarantined"]] if row["label"] is not None})
     return ValidationReport(
         passed=all(result.passed for result in results if result.severity == "critical"),
         data_digest=data_digest(items),
@@ -140,6 +209,7 @@ def _report(listing: Listing, items: pa.Table, results: list[RuleResult]) -> Val
         labels=sorted(counts),
         items_per_label={label: counts[label] for label in labels},
         rules=results,
+        overlay=decided.report,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from tasks.params.section import PathText, Section
 
@@ -20,10 +22,36 @@ class ColumnNames(Section):
     domain: str = Field("domain", description="Optional column: where the item comes from.")
 
 
+def _class_names(aliases: Any) -> Any:
+    """YAML reads an unquoted 7 as a number: no class name, and 07 would lose its zero."""
+    for name in (part for pair in aliases.items() for part in pair) if isinstance(aliases, dict) else ():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"class names are texts, {name!r} is none; put it into quotes")
+    return aliases
+
+
+def _one_step(aliases: dict[str, str]) -> dict[str, str]:
+    """One alias leads straight to the name that counts, so that their order never matters."""
+    for old, new in aliases.items():
+        path = [old, new]
+        while path[-1] in aliases and path[-1] not in path[:-1]:
+            path.append(aliases[path[-1]])
+        shown = " -> ".join(path)
+        if path[-1] in path[:-1]:
+            raise ValueError(f"{shown} goes round in a circle; an alias leads from an old name to another, new one")
+        if len(path) > 2:
+            raise ValueError(f"{shown} is a chain; lead both straight to the last ({old}: {path[-1]})")
+    return aliases
+
+
+LabelAliases = Annotated[dict[str, str], BeforeValidator(_class_names), AfterValidator(_one_step)]
+
+
 class DataParams(Section):
     path: PathText = Field("data/sample", description="Folder of class folders, of train/val/test folders, or a table.")
     table: PathText | None = Field(None, description="CSV or Parquet table that lists the items below data.path.")
     columns: ColumnNames = Field(ColumnNames(), description="Column names of the table.")
+    label_aliases: LabelAliases = Field({}, description="Old class name: new name; renames a class, or merges several.")
 
 
 class SampleParams(Section):

@@ -6,7 +6,14 @@ from tasks.reports.evaluation import BaselineScore, ClassScore, Estimate, Evalua
 from tasks.reports.outcome import Outcome
 from tasks.reports.review import KINDS, ReviewEntry, ReviewKind, ReviewReport
 from tasks.reports.split import Leak, LeftOut, NearDuplicatePair, Side, SplitReport, TightenedChain
-from tasks.reports.validation import AppliedCorrection, FailingItem, OverlayReport, RuleResult, ValidationReport
+from tasks.reports.validation import (
+    AppliedCorrection,
+    FailingItem,
+    OverlayReport,
+    RuleResult,
+    UsedAlias,
+    ValidationReport,
+)
 from tasks.reports.verdict import JudgedDigests, RuleVerdict, Verdict
 
 __all__ = [
@@ -37,6 +44,7 @@ __all__ = [
     "SplitReport",
     "StrengthScore",
     "TightenedChain",
+    "UsedAlias",
     "ValidationReport",
     "Verdict",
     "replacing",

@@ -24,8 +24,44 @@ class RuleResult(Record):
     failing: list[FailingItem] = []
 
 
+class AppliedCorrection(Record):
+    """A person's correction that changed `items` items: from `was` to `label` (null: left out), by whom and why."""
+
+    sha256: str
+    path: str
+    was: str
+    label: str | None
+    who: str
+    why: str
+    items: int
+
+
+class UsedAlias(Record):
+    """`items` raw items of the class `old` count as `new` (params.yaml: data.label_aliases)."""
+
+    old: str
+    new: str
+    items: int
+
+
+class OverlayReport(Record):
+    """What people decided on top of the raw data, as it met them.
+
+    `corrections_without_content`: their items are not there; `corrections_without_effect`: the label stands so already,
+    or the correction no longer matches (rule corrections_match names those); `forgotten`: items kept out by a
+    tombstone, which are counted nowhere else.
+    """
+
+    aliased: list[UsedAlias] = []
+    corrected: list[AppliedCorrection] = []
+    corrections_without_content: int = 0
+    corrections_without_effect: int = 0
+    left_out: list[FailingItem] = []
+    forgotten: int = 0
+
+
 class ValidationReport(Report):
-    """No time and no run id: the same data give equal bytes."""
+    """No time and no run id: the same data give equal bytes. Listed = accepted + quarantined + left out by people."""
 
     produced_by: ClassVar[str] = "validate"
 
@@ -40,6 +76,7 @@ class ValidationReport(Report):
     labels: list[str]
     items_per_label: dict[str, int]
     rules: list[RuleResult]
+    overlay: OverlayReport = OverlayReport()
 
     @property
     def reasons(self) -> list[str]:
