@@ -74,7 +74,7 @@ def render_page(sources: PageSources) -> str:
     """The page as text; labels, paths and reasons are escaped wherever they stand."""
     from markupsafe import Markup
 
-    style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     style_hash = f"sha256-{b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
     template = _environment().get_template("report.html.j2")
     return template.render(style=Markup(style), style_hash=style_hash, **_context(sources))
