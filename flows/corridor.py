@@ -21,7 +21,7 @@ from flows.inputs import write_inputs
 from flows.publish import publish
 from flows.result import RunResult, Timings
 from flows.stage_process import StageResult, run_stage_process
-from tasks.errors import GraftError, NotQualified, Refusal, StageFailed
+from tasks.errors import GraftError, MemoryExceeded, NotQualified, Refusal, StageFailed
 from tasks.params import Params, load_params
 from tasks.reports import EvaluationReport, ValidationReport, Verdict
 from tasks.reports.qualification import Qualification
@@ -148,16 +148,20 @@ class CorridorRun:
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + outcome.seconds, 3)
         if outcome.state in ("done", "unchanged"):
             show.finish()
-            logger.info("%s %s in %.1f s", stage, outcome.state, outcome.seconds)
+            logger.info("%s %s in %.1f s, %.1f GB at most", stage, outcome.state, outcome.seconds, outcome.peak_gb)
             return None
         reason = "\n".join(outcome.reasons)
+        if outcome.over_memory:
+            return self._fault(MemoryExceeded(reason))
         if outcome.died:
             raise StageDied(reason)
         return self._fault(StageRefused(reason) if outcome.state == "refused" else StageFailed(reason))
 
     def _process(self, stage: str, on_line: Callable[[str], None]) -> StageResult:
         timeout_seconds = self.params.flow.stage_timeout_seconds
-        return run_stage_process(self.workspace, stage, self.run_id, timeout_seconds, on_line, self.cancelled)
+        return run_stage_process(
+            self.workspace, stage, self.run_id, timeout_seconds, on_line, self.cancelled, limits=self.params.limits
+        )
 
     def _run_publish(self) -> State[Any] | None:
         started, self.error = time.monotonic(), None

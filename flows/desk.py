@@ -11,12 +11,14 @@ from typing import Any
 from flows.dvc_commands import ensure_dvc
 from flows.dvc_repair import repair
 from flows.inputs import pinned_inputs, write_inputs
-from flows.outlook import finished_result
+from flows.limits import EVERYTHING, check_limits
+from flows.outlook import finished_result, plan_steps
 from flows.params_file import Edit, edited_params
 from flows.result import RunResult
 from flows.workspace_lock import workspace_lock
 from tasks.errors import DataError, GraftError, StageFailed, WorkspaceError
 from tasks.params import Params
+from tasks.reports import write_bytes
 from tasks.sample import sample_is_current, write_sample
 from tasks.stage import say
 from tasks.tree import check_tree
@@ -45,12 +47,24 @@ def adapt_here(workspace: Workspace, edits: Sequence[Edit] = (), force_flow: boo
         params = edited.params
         prepare_data(workspace, params)
         pinned_inputs(workspace, params)
+        before = workspace.params.read_bytes()
         if edited.diff:
             say(edited.diff.rstrip())
             edited.keep()
         write_inputs(workspace, params)
-        standing = None if force_flow else finished_result(workspace, params, run_id)
-        return standing or run_flow(workspace, run_id)
+        steps = [] if force_flow else plan_steps(workspace)
+        standing = None if force_flow else finished_result(workspace, params, run_id, steps)
+        if standing:
+            return standing
+        due = EVERYTHING if force_flow else [*(step.stage for step in steps if step.reasons), "publish"]
+        try:
+            warnings = check_limits(workspace, params, due)
+        except WorkspaceError:
+            write_bytes(workspace.params, before)
+            raise
+        for line in warnings:
+            say(f"warning: {line}")
+        return run_flow(workspace, run_id)
 
 
 def prepare_data(workspace: Workspace, params: Params) -> None:

@@ -136,6 +136,16 @@ def _settings(ws: Workspace) -> Mapping[str, Any]:
     return settings
 
 
+def dvc_cache_dir(ws: Workspace) -> Path:
+    """Where DVC keeps the content of every out, as its settings say.
+
+    Raises:
+        WorkspaceError: the settings cannot be read.
+    """
+    named = _settings(ws).get("cache", {}).get("dir")
+    return Path(str(named)) if named else ws.root / ".dvc" / "cache"
+
+
 def _refuse_links(settings: Mapping[str, Any]) -> None:
     types = settings.get("cache", {}).get("type") or []
     unsafe = sorted({types} - SAFE_CACHE_TYPES if isinstance(types, str) else set(types) - SAFE_CACHE_TYPES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.dvc_commands import dvc_status
@@ -39,9 +40,13 @@ def plan_steps(workspace: Workspace) -> list[Step]:
     return steps
 
 
-def finished_result(workspace: Workspace, params: Params, run_id: str) -> RunResult | None:
-    """The result that stands already, if a run would change nothing; None if there is something to do."""
-    changed = {step.stage for step in plan_steps(workspace) if step.reasons}
+def finished_result(workspace: Workspace, params: Params, run_id: str, steps: Sequence[Step]) -> RunResult | None:
+    """The result that stands already, if a run would change nothing; None if there is something to do.
+
+    Args:
+        steps: what `plan_steps` says of the workspace as it is.
+    """
+    changed = {step.stage for step in steps if step.reasons}
     if changed - set(RELEASE_STAGES):
         return None
     try:

@@ -12,13 +12,23 @@ from typing import Literal
 
 from flows.dvc_commands import dvc_command, dvc_environment, explain
 from flows.dvc_repair import back_up_dvc_lock, repair
+from flows.memory import MemoryWatch
 from flows.processes import end_marked_processes, marks
 from flows.supervised import Ending, run_supervised
 from tasks.errors import StageFailed, StageInputError
+from tasks.params import LimitsParams
 from tasks.reports import Outcome
+from tasks.threads import thread_environment
 from tasks.workspace import Workspace
 
 State = Literal["done", "unchanged", "refused", "failed"]
+
+MEMORY_MENDS = {
+    "validate": "lower limits.stages.validate.threads or validate.max_pixels",
+    "embed": "lower embed.batch_size or limits.stages.embed.threads",
+    "qualify": "lower embed.batch_size or limits.stages.qualify.threads",
+}
+"""What makes a stage use less; each image in work costs memory per thread."""
 
 _EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
 
@@ -29,6 +39,7 @@ class StageResult:
 
     `unchanged`: DVC found it up to date or took it from its run cache. `internal`: a defect of Graft or its libraries.
     `died`: the process ended without its own word (a crash or a kill), which may pass the second time.
+    `over_memory`: it was ended because it used more memory than its limit; `peak_gb` is the most that was seen.
     """
 
     stage: str
@@ -36,6 +47,8 @@ class StageResult:
     reasons: list[str] = field(default_factory=list)
     internal: bool = False
     died: bool = False
+    over_memory: bool = False
+    peak_gb: float = 0.0
     seconds: float = 0.0
 
 
@@ -47,6 +60,7 @@ def run_stage_process(
     on_line: Callable[[str], None],
     cancelled: threading.Event | None = None,
     force: bool = False,
+    limits: LimitsParams = LimitsParams(),  # noqa: B008  (frozen)
 ) -> StageResult:
     """Run one stage of dvc.yaml; the caller holds `workspace_lock` of this workspace and run.
 
@@ -55,6 +69,7 @@ def run_stage_process(
         on_line: called with every line of output as it comes, and with one line per thing that was repaired before.
         cancelled: once set, the stage is ended; looked at five times a second.
         force: run the command even if nothing changed.
+        limits: the stage keeps to its threads, and is ended when it uses more memory than it may.
     Raises:
         StageFailed: `cancelled` was set.
         WorkspaceError: dvc.lock holds an unresolved merge, or a process cannot be ended.
@@ -65,9 +80,9 @@ def run_stage_process(
         on_line(line)
     back_up_dvc_lock(ws)
     ws.outcome(stage).unlink(missing_ok=True)
-    ending = _run(ws, stage, run_id, timeout_seconds, on_line, cancelled, force)
-    result = _judge(ws, stage, run_id, timeout_seconds, ending)
-    return replace(result, seconds=time.monotonic() - started)
+    ending = _run(ws, stage, run_id, timeout_seconds, on_line, cancelled, force, limits)
+    result = _over_memory(stage, ending, limits) or _judge(ws, stage, run_id, timeout_seconds, ending)
+    return replace(result, seconds=time.monotonic() - started, peak_gb=round(ending.peak_bytes / 1e9, 3))
 
 
 def _run(
@@ -78,17 +93,32 @@ def _run(
     on_line: Callable[[str], None],
     cancelled: threading.Event | None,
     force: bool,
+    limits: LimitsParams,
 ) -> Ending:
     command = dvc_command("repro", "--single-item", *(["--force"] if force else []), stage)
     wanted = marks(ws.root, run_id, stage)
-    environment = {**dvc_environment(), **wanted}
-    ending = run_supervised(command, ws.root, environment, timeout_seconds, on_line, cancelled)
+    allowed = limits.of(stage)
+    environment = {**dvc_environment(), **thread_environment(allowed.threads), **wanted}
+    memory = MemoryWatch(allowed.memory_gb * 1e9 if allowed.memory_gb else None)
+    ending = run_supervised(command, ws.root, environment, timeout_seconds, on_line, cancelled, memory=memory)
     if ending.exit_code < 0:
         # The supervisor was killed, so nobody ended what was below it.
         end_marked_processes(wanted)
     if ending.stopped == "cancelled":
         raise StageFailed(f"{stage} was cancelled")
     return ending
+
+
+def _over_memory(stage: str, ending: Ending, limits: LimitsParams) -> StageResult | None:
+    if ending.stopped != "memory":
+        return None
+    key, limit_gb = limits.key(stage, "memory_gb"), limits.of(stage).memory_gb
+    mend = MEMORY_MENDS.get(stage, "give it fewer or smaller items")
+    reason = (
+        f"stage {stage} used {ending.peak_bytes / 1e9:.3g} GB of memory, over {key} = {limit_gb:g} (params.yaml), and "
+        f"was ended; raise the limit (`--set limits.stages.{stage}.memory_gb=...`), or {mend}"
+    )
+    return StageResult(stage, "failed", [reason], over_memory=True)
 
 
 def _judge(ws: Workspace, stage: str, run_id: str, timeout_seconds: float, ending: Ending) -> StageResult:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from flows.memory import MemoryWatch
+
 GRACE_SECONDS = 5.0
 SUPERVISOR_SECONDS = 15.0
 """What the supervisor may take beyond the grace until it is killed itself."""
@@ -33,6 +35,7 @@ class Ending:
     exit_code: int
     stopped: str | None
     tail: list[str]
+    peak_bytes: int = 0
 
 
 class LineReader:
@@ -81,27 +84,30 @@ def run_supervised(
     on_line: Callable[[str], None],
     cancelled: threading.Event | None = None,
     grace_seconds: float = GRACE_SECONDS,
+    memory: MemoryWatch | None = None,
 ) -> Ending:
     """Run `command` to its end, or end it and all its descendants.
 
+    Args:
+        memory: sampled while the command works; the command is ended once it is over its limit.
     Returns:
-        `stopped` is None, "timeout" or "cancelled"; `tail` holds the last lines of stdout and stderr.
+        `stopped` is None, "timeout", "cancelled" or "memory"; `tail` holds the last lines of stdout and stderr.
     Raises:
         BaseException: whatever is raised in the waiting thread (KeyboardInterrupt, a cancellation), or by `on_line`,
             after everything was ended.
     """
     process = _start(command, cwd, environment, grace_seconds)
     assert process.stdout is not None
-    reader = LineReader(on_line)
+    reader, watch = LineReader(on_line), memory or MemoryWatch()
     try:
-        stopped = _follow(process, process.stdout, reader, time.monotonic() + timeout_seconds, cancelled)
+        stopped = _follow(process, process.stdout, reader, time.monotonic() + timeout_seconds, cancelled, watch)
         if stopped:
             _close_lifeline(process)
             _follow(process, process.stdout, reader, time.monotonic() + grace_seconds + SUPERVISOR_SECONDS, None)
         reader.close()
     finally:
         _end(process, grace_seconds)
-    return Ending(process.returncode, stopped, list(reader.tail))
+    return Ending(process.returncode, stopped, list(reader.tail), watch.peak_bytes)
 
 
 def _start(
@@ -126,6 +132,7 @@ def _follow(
     reader: LineReader,
     deadline: float,
     cancelled: threading.Event | None,
+    memory: MemoryWatch | None = None,
 ) -> str | None:
     """Hand on lines until the supervisor ends; the reason why it was not waited for, if there is one."""
     os.set_blocking(output.fileno(), False)
@@ -136,6 +143,8 @@ def _follow(
                 return "timeout"
             if cancelled is not None and cancelled.is_set():
                 return "cancelled"
+            if memory is not None and memory.is_over(process.pid):
+                return "memory"
             # Short waits: Prefect raises into this thread between two bytecodes, never inside a system call.
             if not selector.get_map():
                 with suppress(subprocess.TimeoutExpired):

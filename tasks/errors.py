@@ -13,6 +13,7 @@ GraftError                      what was wrong, what is allowed, how to mend it
 │   └── NotQualified            the release itself failed its judgement
 ├── ReleaseError                a release or the store is damaged
 └── StageFailed                 a stage process ended badly (crash, timeout, kill)
+    └── MemoryExceeded          it used more memory than limits.memory_gb allows
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ class ReleaseError(GraftError):
 
 class StageFailed(GraftError):
     """A stage process crashed, timed out or was killed."""
+
+
+class MemoryExceeded(StageFailed):
+    """A stage used more memory than its limit and was ended; trying again would end the same."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

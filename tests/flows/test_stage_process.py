@@ -18,6 +18,7 @@ from toy_workspace import Toy, wait_for
 
 from flows.dvc_commands import dvc_command, dvc_environment
 from tasks.errors import StageFailed
+from tasks.params import LimitsParams
 from tasks.reports import Outcome
 
 
@@ -130,6 +131,29 @@ def test_a_timeout_ends_the_stage_and_all_that_it_started(toy: Toy, monkeypatch:
     assert (result.state, result.died) == ("failed", False)
     assert "took longer than 2.5 s" in result.reasons[0]
     assert toy.is_deserted(0.5)
+
+
+def test_a_stage_that_uses_more_memory_than_it_may_is_ended_and_the_setting_named(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_one", "gorge")
+    result = toy.run("one", limits=LimitsParams(memory_gb=0.3))
+    assert (result.state, result.died, result.over_memory) == ("failed", False, True)
+    said = r"stage one used 0\.\d+ GB of memory, over limits\.memory_gb = 0\.3 .* raise the limit"
+    assert re.search(said, result.reasons[0])
+    assert result.peak_gb > 0.3
+    assert toy.is_deserted(0.5)
+
+
+def test_a_stage_under_its_memory_limit_is_left_alone(toy: Toy) -> None:
+    assert toy.run("one", limits=LimitsParams(memory_gb=2.0)).state == "done"
+
+
+def test_a_stage_is_told_how_many_threads_it_may_use(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOY_one", "threads")
+    lines: list[str] = []
+    toy.run("one", on_line=lines.append, limits=LimitsParams(threads=3))
+    assert "threads 3 3" in lines
 
 
 def test_an_interrupt_ends_the_stage_and_is_raised_again(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,14 @@ elif mode == "scatter":
     subprocess.Popen(child, start_new_session=True)
     print("hanging", flush=True)
     time.sleep(600)
+elif mode == "gorge":
+    held = bytearray(b"x") * int(400e6)
+    print("gorged", flush=True)
+    time.sleep(600)
+elif mode == "threads":
+    print("threads", os.environ.get("OMP_NUM_THREADS"), os.environ.get("OPENBLAS_NUM_THREADS"), flush=True)
+    work(0)
+    outcome("done")
 elif mode == "refuse":
     outcome("refused", "too few items", "too many classes")
     sys.exit(1)

@@ -1,0 +1,99 @@
+"""Before a run starts: is there the disk, the memory and the cores that params.yaml asks for?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from flows.dvc_commands import dvc_cache_dir
+from flows.memory import available_bytes
+from tasks.errors import WorkspaceError
+from tasks.params import Params
+from tasks.threads import usable_cores
+from tasks.workspace import STAGES, Workspace
+
+EVERYTHING = (*STAGES, "publish")
+
+
+def check_limits(workspace: Workspace, params: Params, due: Sequence[str]) -> list[str]:
+    """One line per thing to know before the `due` stages run.
+
+    Raises:
+        WorkspaceError: disk or memory do not suffice; every shortfall of every due stage is named, with the mend.
+    """
+    short = shortfalls(workspace, params, due)
+    if short:
+        lines = "\n".join(f"  {line}" for line in short)
+        raise WorkspaceError(f"there is not enough room to start; nothing was run:\n{lines}")
+    return thread_warnings(params, due)
+
+
+def shortfalls(workspace: Workspace, params: Params, due: Sequence[str]) -> list[str]:
+    """Every disk and all memory that the `due` stages ask for and this machine does not have now."""
+    return [*_disk_shortfalls(workspace, params, due), *_memory_shortfalls(params, due)]
+
+
+def thread_warnings(params: Params, due: Sequence[str]) -> list[str]:
+    """One line per setting that asks for more threads than this process may use processors."""
+    cores = usable_cores()
+    asking = {params.limits.key(stage, "threads"): params.limits.of(stage).threads for stage in due}
+    return [
+        f"{key} = {threads}: more threads than the {cores} cores that this process may use; it works, only slower"
+        for key, threads in asking.items()
+        if threads > cores
+    ]
+
+
+def places_written(workspace: Workspace, params: Params, stage: str) -> list[Path]:
+    """The folders that a stage, or publish, writes to; they need not exist yet."""
+    if stage == "publish":
+        return [workspace.resolve(params.publish.store)]
+    own = [workspace.cache] if stage == "embed" else []
+    return [workspace.root, dvc_cache_dir(workspace), *own]
+
+
+def free_bytes(place: Path) -> int:
+    """Free disk where a folder lies or would lie."""
+    return shutil.disk_usage(_existing(place)).free
+
+
+def _existing(place: Path) -> Path:
+    return next(folder for folder in (place, *place.parents) if folder.exists())
+
+
+def _disk_shortfalls(workspace: Workspace, params: Params, due: Sequence[str]) -> list[str]:
+    """One line per disk and amount; several folders of one disk are one place."""
+    asking: dict[tuple[int, str], list[str]] = {}
+    first: dict[int, Path] = {}
+    for stage in due:
+        key = params.limits.key(stage, "free_disk_gb")
+        for place in places_written(workspace, params, stage):
+            device = _existing(place).stat().st_dev
+            first.setdefault(device, place)
+            stages = asking.setdefault((device, key), [])
+            stages += [stage] if stage not in stages else []
+    lines = []
+    for (device, key), stages in asking.items():
+        wanted, free = params.limits.of(stages[0]).free_disk_gb, free_bytes(first[device]) / 1e9
+        if free < wanted:
+            lines.append(
+                f"{', '.join(stages)}: {free:.3g} GB of disk are free at {first[device]}, {key} wants {wanted:g}; free "
+                f"{wanted - free:.3g} GB (`graft gc --dry-run` shows what may go), or lower {key}"
+            )
+    return lines
+
+
+def _memory_shortfalls(params: Params, due: Iterable[str]) -> list[str]:
+    asking: dict[tuple[str, float], list[str]] = {}
+    for stage in due:
+        limit_gb = params.limits.of(stage).memory_gb if stage != "publish" else None
+        if limit_gb is not None:
+            asking.setdefault((params.limits.key(stage, "memory_gb"), limit_gb), []).append(stage)
+    available = available_bytes() / 1e9 if asking else 0.0
+    return [
+        f"{', '.join(stages)}: {available:.3g} GB of memory are available, {key} is {limit_gb:g}; end other "
+        f"programs, or lower {key} to what is there"
+        for (key, limit_gb), stages in asking.items()
+        if limit_gb > available
+    ]

@@ -1,0 +1,72 @@
+"""What is checked before a run starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toy_workspace import Toy
+
+from flows import limits
+from flows.limits import check_limits, shortfalls, thread_warnings
+from tasks.errors import WorkspaceError
+from tasks.params import parse_params
+from tasks.threads import usable_cores
+
+GB = 10**9
+
+
+@pytest.fixture
+def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 GB of memory and 2 GB of disk."""
+    monkeypatch.setattr(limits, "available_bytes", lambda: 3 * GB)
+    monkeypatch.setattr(limits, "free_bytes", lambda place: 2 * GB)
+
+
+def test_a_machine_that_has_it_all_is_fit(toy: Toy, small_machine: None) -> None:
+    params = parse_params({"limits": {"memory_gb": 3, "free_disk_gb": 2, "threads": 1}})
+    assert check_limits(toy.workspace, params, limits.EVERYTHING) == []
+
+
+def test_every_shortfall_of_every_due_stage_is_named_at_once_with_the_mend(toy: Toy, small_machine: None) -> None:
+    params = parse_params(
+        {
+            "limits": {
+                "free_disk_gb": 5,
+                "stages": {"embed": {"memory_gb": 8}, "adapt": {"memory_gb": 4}, "publish": {"free_disk_gb": 9}},
+            }
+        }
+    )
+    with pytest.raises(WorkspaceError) as raised:
+        check_limits(toy.workspace, params, ["embed", "adapt", "gate", "publish"])
+    disk, store, embed, adapt = str(raised.value).splitlines()[1:]
+    assert "nothing was run" in str(raised.value)
+    assert "embed, adapt, gate: 2 GB of disk are free" in disk
+    assert "limits.free_disk_gb wants 5; free 3 GB" in disk
+    assert "publish: " in store
+    assert "limits.stages.publish.free_disk_gb wants 9" in store
+    assert "embed: 3 GB of memory are available, limits.stages.embed.memory_gb is 8" in embed
+    assert "adapt: 3 GB of memory are available, limits.stages.adapt.memory_gb is 4" in adapt
+
+
+def test_a_stage_that_is_not_due_asks_for_nothing(toy: Toy, small_machine: None) -> None:
+    params = parse_params({"limits": {"stages": {"embed": {"memory_gb": 8}}}})
+    assert shortfalls(toy.workspace, params, ["gate", "publish"]) == []
+
+
+def test_the_disk_of_the_release_store_is_looked_at_although_it_is_not_there_yet(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(limits, "free_bytes", lambda place: asked.append(place) or 0)
+    params = parse_params({"publish": {"store": str(tmp_path / "far" / "store")}})
+    assert len(shortfalls(toy.workspace, params, ["publish"])) == 1
+    assert asked == [tmp_path / "far" / "store"]
+
+
+def test_more_threads_than_cores_are_a_warning(toy: Toy, small_machine: None) -> None:
+    many = usable_cores() + 1
+    params = parse_params({"limits": {"stages": {"embed": {"threads": many}}}})
+    (line,) = thread_warnings(params, limits.EVERYTHING)
+    assert f"limits.stages.embed.threads = {many}: more threads than the {usable_cores()} cores" in line
+    assert check_limits(toy.workspace, params, limits.EVERYTHING) == [line]
