@@ -1,0 +1,135 @@
+"""Rounds of measurements: interleaved, told as medians and ratios, written into RESULTS.md between marks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PACKAGES = ("torch", "torchvision", "onnxruntime", "pillow", "scikit-learn", "great-expectations", "dvc", "prefect")
+
+Measured = TypeVar("Measured")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that ended well: its wall seconds, the CPU seconds of it and all below it, and its stdout."""
+
+    seconds: float
+    cpu_seconds: float
+    stdout: str
+
+
+def interleaved(cases: Mapping[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:
+    """Run every case once a round, in turn (A B A B), so that a slow minute of the machine meets all of them alike."""
+    found: dict[str, list[Measured]] = {name: [] for name in cases}
+    for number in range(1, rounds + 1):
+        for name, run in cases.items():
+            started = time.monotonic()
+            found[name].append(run())
+            print(f"round {number}/{rounds}  {name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def timed(command: Sequence[object], cwd: Path, environment: Mapping[str, str] | None = None) -> Finished:
+    """Run a command to its end; `environment` is put on top of this process's own.
+
+    Raises:
+        RuntimeError: it fails; the text holds its last lines.
+    """
+    before, started = os.times(), time.perf_counter()
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    seconds, after = time.perf_counter() - started, os.times()
+    if done.returncode != 0:
+        shown = " ".join(str(part) for part in command)
+        raise RuntimeError(f"{shown} in {cwd} exited with {done.returncode}:\n{done.stderr[-2000:]}")
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return Finished(seconds, used, done.stdout)
+
+
+def median_of(values: Iterable[float]) -> float:
+    """The median; at least one value."""
+    return float(statistics.median(values))
+
+
+def median_ratio(measured: Sequence[float], base: Sequence[float]) -> float:
+    """Median over the rounds of measured / base, both of one round."""
+    return median_of(one / other for one, other in zip(measured, base, strict=True))
+
+
+def spread(values: Sequence[float]) -> str:
+    """`median (lowest to highest)`, one decimal.
+
+    >>> spread([3.0, 1.0, 2.0])
+    '2.0 (1.0 to 3.0)'
+    """
+    return f"{median_of(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    >>> print(markdown_table(["a", "b"], [["1", "2"]]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "|" + "|".join(cells) + "|" if number == 1 else "| " + " | ".join(cells) + " |"
+        for number, cells in enumerate(lines)
+    )
+
+
+def machine() -> str:
+    """Cores, kind of CPU and versions in one sentence; nothing that names the machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{cores} cores ({_cpu_kind()}, {system}), Python {platform.python_version()}, {versions}"
+
+
+def keep_section(name: str, text: str, results: Path = RESULTS) -> None:
+    """Put `text` between the marks of `name` in the results; a section that is not there yet is appended."""
+    begin, end = f"<!-- {name}: written by its script -->", f"<!-- end of {name} -->"
+    section = f"{begin}\n{text.strip()}\n{end}"
+    old = results.read_text(encoding="utf-8") if results.exists() else "# Results\n"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    found = pattern.search(old)
+    new = old[: found.start()] + section + old[found.end() :] if found else f"{old.rstrip()}\n\n{section}\n"
+    results.write_text(new, encoding="utf-8")
+
+
+def load_note(started_load: float) -> str:
+    """Whether the machine was free when the first round began, from the one-minute load average then."""
+    return "idle before the first round" if started_load < 0.5 else f"load average {started_load:.1f} at the start"
+
+
+def load_now() -> float:
+    """The one-minute load average."""
+    return os.getloadavg()[0]
+
+
+def _cpu_kind() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    model = re.search(r"model name\s*:\s*(.+)", text)
+    wide = " with AVX-512" if "avx512f" in text else " with AVX2" if "avx2" in text else ""
+    return f"{model[1].strip() if model else platform.processor() or 'unknown CPU'}{wide}"
