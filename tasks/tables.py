@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import StageInputError
-from tasks.reports.document import SCHEMA_VERSION, write_bytes
+from tasks.reports.document import SCHEMA_VERSION, check_version, write_bytes
 
 PIXELS_SIDE = 16
 
@@ -92,7 +92,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     """Read a table that has `schema`.
 
     Raises:
-        StageInputError: missing, no Parquet, other columns or another schema version.
+        StageInputError: as `parse_table`, or it is missing.
     """
     try:
         data = path.read_bytes()
@@ -105,7 +105,8 @@ def parse_table(data: bytes, schema: pa.Schema, source: str) -> pa.Table:
     """A table from the bytes of a Parquet file; `source` names it in errors.
 
     Raises:
-        StageInputError: no Parquet, other columns or another schema version.
+        StageInputError: no Parquet, other columns, or a schema version that this Graft does not read. Tables of
+            version 1 have the same columns.
     """
     mend = "run `graft adapt`"
     try:
@@ -113,8 +114,7 @@ def parse_table(data: bytes, schema: pa.Schema, source: str) -> pa.Table:
     except (OSError, pa.ArrowException) as err:
         raise StageInputError(f"{source} is not a readable Parquet table: {err}; {mend}") from err
     version = (table.schema.metadata or {}).get(b"graft_schema_version", b"none").decode()
-    if version != str(SCHEMA_VERSION):
-        raise StageInputError(f"{source} has schema_version {version}, this Graft reads {SCHEMA_VERSION}; {mend}")
+    check_version(int(version) if version.isdecimal() else version, source, f"; {mend}")
     if not table.schema.equals(schema, check_metadata=False):
         raise StageInputError(f"{source} has the columns {table.schema.names}, expected {schema.names}; {mend}")
     return table

@@ -36,7 +36,7 @@ def cached_backbone(params: BackboneParams, root: Path, cache: Path) -> tuple[Ba
         found = _read_cached(folder)
     if found is None:
         raise WeightsError(f"{folder} cannot be read back after it was written; check the disk")
-    engine = value_sha256(installed_engine().model_dump(mode="json"))
+    engine = value_sha256(installed_engine().model_dump(mode="json", exclude={"schema_version"}))
     return found.model_copy(update={"engine_sha256": engine}), folder / "model.onnx"
 
 

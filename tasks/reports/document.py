@@ -1,4 +1,4 @@
-"""The base of every report: JSON that is complete or absent, and names its version."""
+"""The base of every report: JSON that is complete or absent, and names its version (docs/decisions/0014)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import StageInputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OLDEST_VERSION = 1
 
 
 @contextmanager
@@ -45,6 +46,11 @@ class Report(BaseModel):
 
     schema_version: int = Field(SCHEMA_VERSION)
 
+    @classmethod
+    def upgrade(cls, document: dict[str, Any]) -> dict[str, Any]:
+        """A document of the version before as this one has it; a kind whose shape changed says how."""
+        return {**document, "schema_version": SCHEMA_VERSION}
+
     def to_json(self) -> str:
         """Stable text: the same report gives the same bytes."""
         return self.model_dump_json(indent=2, by_alias=True) + "\n"
@@ -54,10 +60,11 @@ class Report(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a report back.
+        """Read a report back; one of the version before is upgraded.
 
         Raises:
-            StageInputError: the file is missing, is no report of this kind, or has another schema version.
+            StageInputError: the file is missing, is no report of this kind, is from a newer Graft, or from an earlier
+                one and cannot be taken over.
         """
         mend = f"; run `graft adapt` (stage {cls.produced_by})" if cls.produced_by else ""
         try:
@@ -68,18 +75,43 @@ class Report(BaseModel):
             raise StageInputError(f"{path} is not a readable {cls.__name__} (no UTF-8){mend}") from err
         try:
             document = json.loads(text)
-            version = document.get("schema_version") if isinstance(document, dict) else None
-            if version is not None and version != SCHEMA_VERSION:
-                raise StageInputError(f"{path} has schema_version {version}, this Graft reads {SCHEMA_VERSION}{mend}")
-            return cls.model_validate_json(text)
         except ValueError as err:
             raise StageInputError(f"{path} is not a readable {cls.__name__}{mend}: {_first_line(err)}") from err
+        version = document.get("schema_version", SCHEMA_VERSION) if isinstance(document, dict) else SCHEMA_VERSION
+        check_version(version, str(path), mend)
+        try:
+            if version != SCHEMA_VERSION:
+                text = json.dumps(cls.upgrade(document))
+            return cls.model_validate_json(text)
+        except (ValueError, KeyError, TypeError, AttributeError) as err:
+            earlier = " of an earlier Graft" if version != SCHEMA_VERSION else ""
+            raise StageInputError(
+                f"{path} is not a readable {cls.__name__}{earlier}{mend}: {_first_line(err)}"
+            ) from err
 
 
 class Record(BaseModel):
     """A part of a report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def check_version(version: object, source: str, mend: str) -> None:
+    """Refuse a schema version that this Graft does not read.
+
+    Args:
+        source: the file, for the message.
+        mend: the message's tail for a version that is none, such as "; run `graft adapt`".
+    Raises:
+        StageInputError: saying whether Graft or the file is to be renewed.
+    """
+    known = f"this Graft reads {OLDEST_VERSION} to {SCHEMA_VERSION}"
+    if not isinstance(version, int) or isinstance(version, bool) or version < OLDEST_VERSION:
+        raise StageInputError(f"{source} has schema_version {version!r}, {known}{mend}")
+    if version > SCHEMA_VERSION:
+        raise StageInputError(
+            f"{source} has schema_version {version}, {known}: it was written by a newer Graft; upgrade Graft"
+        )
 
 
 def _first_line(err: Any) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from tasks.reports.document import Record, Report
+from tasks.reports.document import SCHEMA_VERSION, Record, Report
 from tasks.reports.evaluation import Estimate
 from tasks.reports.verdict import Verdict
 
@@ -40,3 +40,8 @@ class Manifest(Report):
     digests: SourceDigests
     metrics: ReleaseMetrics
     verdict: Verdict
+
+    @classmethod
+    def upgrade(cls, document: dict[str, Any]) -> dict[str, Any]:
+        """With the verdict inside it, which is a document of its own."""
+        return {**document, "schema_version": SCHEMA_VERSION, "verdict": Verdict.upgrade(document["verdict"])}

@@ -109,7 +109,7 @@ def test_names_that_lead_out_of_the_folder_are_never_followed(release: Path) -> 
         verify_release(release)
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 2}'])
+@pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 1}', '{"schema_version": 2}'])
 def test_a_folder_without_a_readable_manifest_is_no_release(release: Path, content: str) -> None:
     (release / "manifest.json").write_text(content)
     with pytest.raises(ReleaseError, match=r"is no release: .*manifest\.json"):

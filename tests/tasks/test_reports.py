@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import StageInputError
 from tasks.reports import (
+    SCHEMA_VERSION,
     AdaptationReport,
     EvaluationReport,
     Outcome,
@@ -54,7 +55,7 @@ st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False
 def test_reports_survive_a_round_trip(kind: type[Report], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("reports") / "report.json"
 
-    @given(st.builds(kind, schema_version=st.just(1)))
+    @given(st.builds(kind, schema_version=st.just(SCHEMA_VERSION)))
     def check(report: Report) -> None:
         path.write_text(report.to_json(), encoding="utf-8")
         again = kind.read(path)
@@ -70,11 +71,22 @@ def labels_file(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_another_schema_version_is_refused_with_the_mend_even_where_the_fields_differ(tmp_path: Path) -> None:
-    path = labels_file(tmp_path, schema_version=2, colours=["red"])
+@pytest.mark.parametrize(
+    ("version", "tail"),
+    [
+        (3, ": it was written by a newer Graft; upgrade Graft"),
+        (0, "; run `graft adapt` (stage export)"),
+        ("two", "; run `graft adapt` (stage export)"),
+        (True, "; run `graft adapt` (stage export)"),
+    ],
+)
+def test_another_schema_version_is_refused_with_the_mend_even_where_the_fields_differ(
+    tmp_path: Path, version: object, tail: str
+) -> None:
+    path = labels_file(tmp_path, schema_version=version, colours=["red"])
     with pytest.raises(StageInputError) as caught:
         Labels.read(path)
-    assert str(caught.value) == (f"{path} has schema_version 2, this Graft reads 1; run `graft adapt` (stage export)")
+    assert str(caught.value) == f"{path} has schema_version {version!r}, this Graft reads 1 to 2{tail}"
 
 
 @pytest.mark.parametrize(
