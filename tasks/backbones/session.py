@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ from tasks.backbones.engine import PROVIDER
 from tasks.digests import bytes_sha256
 from tasks.errors import DataError, StageInputError
 from tasks.params.validate import ImageFormat
-from tasks.preprocess import Preprocess, UInt8Image, UndecodableImage, decode_rgb
+from tasks.preprocess import Preprocess, UInt8Image, UndecodableImage
 
 FloatMatrix = npt.NDArray[np.float32]
 
@@ -43,11 +42,6 @@ def open_session(graph: Path) -> Any:
         raise StageInputError(f"{graph} is no graph that ONNX Runtime can open: {reason}; run `graft adapt`") from err
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def prepare_batch(files: Sequence[Path], contents: Sequence[str], preprocess: Preprocess) -> npt.NDArray[np.uint8]:
     """Files to one (n, crop, crop, 3) uint8 batch.
 
@@ -64,7 +58,7 @@ def _prepare_file(file: Path, content: str, preprocess: Preprocess) -> UInt8Imag
         data = file.read_bytes()
         if bytes_sha256(data) != content:
             raise DataError(f"{file} changed after the data were validated; run `graft adapt` again")
-        return preprocess.fit(decode_rgb(data, VALIDATED_FORMATS, VALIDATED_MAX_PIXELS))
+        return preprocess.prepare(data, VALIDATED_FORMATS, VALIDATED_MAX_PIXELS)
     except OSError as err:
         raise DataError(f"{file} cannot be read ({err.strerror}); it was there when the data were validated") from err
     except UndecodableImage as err:
@@ -90,7 +84,7 @@ def run_over_files(
     Raises:
         DataError: as `prepare_batch`.
     """
-    workers = threads or cores()
+    workers = worker_threads(threads)
     starts = range(0, len(files), batch_size)
 
     def compute(start: int) -> tuple[slice, list[FloatMatrix]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,20 +14,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.digests import bytes_sha256, file_sha256
+from tasks.decoding import UInt8Image, UndecodableImage, pixels_of, read_header
+from tasks.digests import bytes_sha256
+from tasks.modalities.libtiff import silence_libtiff
+from tasks.modalities.reading import UnreadableFile, read_regular
 from tasks.params import ValidateParams
 from tasks.perceptual_hash import perceptual_hash
-from tasks.preprocess import UInt8Image, UndecodableImage, decode_rgb, read_header
+from tasks.pixel_budget import pixel_budget
 from tasks.tables import PIXELS_SIDE
 
 SHARPNESS_SIDE = 256
 """Sharpness is measured after a whole-number reduction to about this longer side, so that it compares across sizes."""
 
-LARGE_PIXELS = 16_000_000
 MAX_THREADS = 8
+_WAITING_PER_THREAD = 64
 _BYTES_PER_PIXEL = 8
-_large_image = threading.Lock()
-"""Held while an image above LARGE_PIXELS is decoded: one at a time bounds the memory, whatever the data."""
+_HEADER_BYTES = 2**24
+_LARGE_FILE = 2**25
+_large_file = threading.Lock()
+"""Held while a file above 32 MiB is in memory: one at a time, beside what the pixel budget allows."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Inspection:
 
     What could not be had is None.
 
-    `width` and `height` are the stored ones (before EXIF orientation), pixels; `brightness` is the mean grey in
+    `width` and `height` are the stored ones (before EXIF orientation), pixels; `several_frames` tells an animation or a
+    file of several pages, whose first frame alone is decoded; `brightness` is the mean grey in
     [0, 255]; `sharpness` the variance of the Laplacian (grey levels squared); `pixels` the upright image as 16 x 16
     grey bytes, row by row, box filtered; `perceptual_hash` is an unsigned 64-bit number.
     """
@@ -46,6 +53,7 @@ class Inspection:
     mode: str | None = None
     width: int | None = None
     height: int | None = None
+    several_frames: bool | None = None
     perceptual_hash: int | None = None
     brightness: float | None = None
     sharpness: float | None = None
@@ -58,52 +66,83 @@ def inspect_files(paths: Sequence[Path], rules: ValidateParams) -> Iterator[Insp
     threads = min(
         MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
+    silence_libtiff()
+    waiting: deque[Future[Inspection]] = deque()
     with ThreadPoolExecutor(threads, "inspect") as pool:
-        yield from pool.map(lambda path: inspect_file(path, rules), paths)
+        for path in paths:
+            waiting.append(pool.submit(inspect_file, path, rules))
+            if len(waiting) > _WAITING_PER_THREAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def inspect_file(path: Path, rules: ValidateParams) -> Inspection:
     """Inspect one file; a file that cannot be read or is larger than any allowed image has a reason, no error."""
-    size = 0
     try:
-        size = path.stat().st_size
-        limit = rules.max_pixels * _BYTES_PER_PIXEL + 2**24
-        if size > limit:
-            return Inspection(size, file_sha256(path), reason=f"{size} bytes, more than the {limit} an image may have")
-        return inspect(path.read_bytes(), rules)
-    except OSError as err:
-        return Inspection(size, reason=f"cannot be read ({err.strerror})")
+        with _large_file if _is_large(path) else nullcontext():
+            return inspect(read_regular(path, rules.max_pixels * _BYTES_PER_PIXEL + _HEADER_BYTES), rules)
+    except UnreadableFile as err:
+        return Inspection(err.size, reason=str(err))
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        return path.lstat().st_size > _LARGE_FILE
+    except OSError:
+        return False
 
 
 def inspect(data: bytes, rules: ValidateParams) -> Inspection:
     """Inspect one file's content against params.validate; formats and the pixel cap are judged before decoding."""
     known = Inspection(len(data), bytes_sha256(data))
-    formats = tuple(rules.formats)
     try:
-        header = read_header(data, formats, rules.max_pixels)
+        header = read_header(data, tuple(rules.formats), rules.max_pixels)
         width, height = header.size
         known = replace(known, format=header.format, mode=header.mode, width=width, height=height)
-        with _large_image if width * height > LARGE_PIXELS else nullcontext():
-            grey = decode_rgb(data, formats, rules.max_pixels).convert("L")
+        with pixel_budget.hold(width * height):
+            return _measured(known, header, rules)
     except UndecodableImage as err:
         return replace(known, reason=str(err))
+
+
+def _measured(known: Inspection, header: Image.Image, rules: ValidateParams) -> Inspection:
+    several = has_several_frames(header)
+    grey = pixels_of(header).convert("L")
+    known = replace(known, several_frames=several)
     return replace(
         known,
         perceptual_hash=perceptual_hash(grey),
         brightness=brightness(grey),
         sharpness=sharpness(grey),
         pixels=thumbnail(grey).tobytes(),
-        reason=_disallowed(str(header.mode), width, height, rules),
+        reason=_disallowed(known, rules),
     )
 
 
-def _disallowed(mode: str, width: int, height: int, rules: ValidateParams) -> str | None:
-    if mode not in rules.modes:
-        return f"mode {mode} is not allowed (validate.modes)"
-    if min(width, height) < rules.min_side:
-        return f"{width}x{height} pixels, a side is below {rules.min_side} (validate.min_side)"
-    if max(width, height) > rules.max_side:
-        return f"{width}x{height} pixels, a side is above {rules.max_side} (validate.max_side)"
+def has_several_frames(image: Image.Image) -> bool:
+    """Whether an opened image is an animation or a file of several pages; looks no further than the second frame.
+
+    An MPO counts as one: phones write a gain map or a preview beside the photo, and no other picture.
+    """
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:  # a broken second frame; the first is what is used
+        return True
+
+
+def _disallowed(known: Inspection, rules: ValidateParams) -> str | None:
+    size = f"{known.width}x{known.height} pixels"
+    sides = (known.width or 0, known.height or 0)
+    if known.mode not in rules.modes:
+        unclear = "; such pixels do not say which value is white" if known.mode in ("I", "F") else ""
+        return f"mode {known.mode} is not allowed (validate.modes){unclear}"
+    if min(sides) < rules.min_side:
+        return f"{size}, a side is below {rules.min_side} (validate.min_side)"
+    if max(sides) > rules.max_side:
+        return f"{size}, a side is above {rules.max_side} (validate.max_side)"
+    if known.several_frames and rules.frames == "single":
+        return "holds more than one frame or page; only single images are allowed (validate.frames)"
     return None
 
 

@@ -26,13 +26,22 @@ class ValidateParams(Section):
         description="Allowed image formats, as Pillow names them.",
     )
     modes: list[PixelMode] = Field(
-        ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B", "I;16L", "I"],
+        ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "I;16", "I;16B", "I;16L"],
         min_length=1,
         description="Allowed pixel modes, as Pillow names them.",
     )
+    frames: Literal["first", "single"] = Field(
+        "first",
+        description="Of animations and files of several pages: first uses the first frame, single quarantines them.",
+    )
     min_side: int = Field(8, ge=1, description="Smallest allowed width or height, pixels.")
     max_side: int = Field(20000, ge=1, description="Largest allowed width or height, pixels.")
-    max_pixels: int = Field(40_000_000, ge=1, description="Most pixels of an image, read from its header.")
+    max_pixels: int = Field(
+        40_000_000,
+        ge=1,
+        le=178_956_970,
+        description="Most pixels of an image, read from its header.",
+    )
     max_undecodable_share: Share = Field(0.05, description="Above this share of unreadable items the run stops.")
     max_conflicting_share: Share = Field(0.02, description="Above this share of identical images under two labels.")
     min_brightness: float = Field(10.0, ge=0, le=255, description="Mean grey below this is a warning.")

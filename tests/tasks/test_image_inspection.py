@@ -80,7 +80,7 @@ def test_blurring_lowers_sharpness_and_a_flat_image_has_none() -> None:
     [
         (b"", "empty file"),
         (b"<html><body>404 Not Found</body></html>", "not an image of an allowed format"),
-        (encoded(noise(1, 300, 300), "JPEG")[:4000], "broken JPEG data: image file is truncated"),
+        (encoded(noise(1, 300, 300), "JPEG")[:4000], "broken JPEG data: the file is cut short"),
         (encoded(noise(1, 300, 300))[:4000], "broken PNG data"),
         (bomb_png(), "pixels, more than the 40000000 allowed|more pixels than the 40000000 allowed"),
         (bomb_png(8000, 8000), "8000x8000 is 64000000 pixels, more than the 40000000 allowed"),
@@ -107,41 +107,8 @@ def test_formats_and_the_pixel_cap_come_from_params() -> None:
     assert inspect(png, ValidateParams(max_pixels=480)).reason is None
 
 
-def test_a_file_larger_than_any_allowed_image_is_not_read_into_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "huge.png"
-    with path.open("wb") as file:
-        file.truncate(20_000_000)
-    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("the file was read whole"))
-    found = inspect_file(path, ValidateParams(max_pixels=1000))
-    assert found.file_bytes == 20_000_000
-    assert "more than the 16785216 an image may have" in (found.reason or "")
-    assert found.sha256 is not None
-
-
-def test_a_file_that_vanishes_has_a_reason(tmp_path: Path) -> None:
-    assert inspect_file(tmp_path / "gone.png", RULES).reason == "cannot be read (No such file or directory)"
-
-
 def test_files_are_inspected_in_the_order_given_whatever_thread_is_first(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(30)]
     for number, path in enumerate(paths):
         write(path, encoded(noise(number, 8 + 40 * (number % 3), 8)))
     assert list(inspect_files(paths, RULES)) == [inspect_file(path, RULES) for path in paths]
-
-
-def test_only_one_large_image_is_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(images, "LARGE_PIXELS", 100)
-    seen: list[bool] = []
-
-    def watched(*arguments: object) -> Image.Image:
-        seen.append(images._large_image.locked())
-        return noise(1)
-
-    monkeypatch.setattr(images, "decode_rgb", watched)
-    write(tmp_path / "large.png", encoded(noise(1)))
-    write(tmp_path / "small.png", encoded(noise(1, 8, 8)))
-    list(inspect_files([tmp_path / "large.png"], RULES))
-    list(inspect_files([tmp_path / "small.png"], RULES))
-    assert seen == [True, False]

@@ -135,12 +135,12 @@ def test_of_an_animation_the_first_frame_is_taken() -> None:
     [
         (b"", "empty file"),
         (b"<!DOCTYPE html><html></html>", "not an image of an allowed format"),
-        (b"\x89PNG\r\n\x1a\n", "not an image|broken header"),
+        (b"\x89PNG\r\n\x1a\n", "^it begins as a PNG image, but its header is broken$"),
         (encoded(noise(1), "PPM"), "not an image of an allowed format"),
         (encoded(noise(1, 200, 200))[:2000], "broken PNG data"),
         (encoded(noise(1, 200, 200), "JPEG")[:2000], "broken JPEG data"),
-        (encoded(noise(1, 60, 60), "TIFF")[:200], "not an image|broken"),
-        (encoded(noise(1, 60, 60), "WEBP")[:60], "not an image|broken"),
+        (encoded(noise(1, 60, 60), "TIFF")[:200], "begins as a .* but its header is broken|broken"),
+        (encoded(noise(1, 60, 60), "WEBP")[:60], "begins as a .* but its header is broken|broken"),
     ],
 )
 def test_what_is_no_readable_image_is_refused_with_the_reason(data: bytes, reason: str) -> None:
@@ -150,12 +150,12 @@ def test_what_is_no_readable_image_is_refused_with_the_reason(data: bytes, reaso
 
 def test_too_many_pixels_are_refused_from_the_header_without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(self: ImageFile.ImageFile) -> None:
-        raise AssertionError("pixels were decoded")
+        raise OSError("pixels were decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", never)
     with pytest.raises(UndecodableImage, match=r"^24x20 is 480 pixels, more than the 479 allowed$"):
         decode_rgb(encoded(noise(1)), max_pixels=479)
-    with pytest.raises(AssertionError, match="pixels were decoded"):
+    with pytest.raises(UndecodableImage, match="pixels were decoded"):
         decode_rgb(encoded(noise(1)), max_pixels=480)
 
 
@@ -186,6 +186,6 @@ def test_preprocess_json_survives_the_round_trip_and_refuses_other_words() -> No
     ours = preprocess(256, 224, "bicubic")
     document = json.loads(ours.model_dump_json())
     assert Preprocess.model_validate(document) == ours
-    for change in ({"version": 2}, {"colour": "BGR"}, {"interpolation": "nearest"}, {"antialias": False}, {"more": 1}):
+    for change in ({"version": 3}, {"colour": "BGR"}, {"interpolation": "nearest"}, {"antialias": False}, {"more": 1}):
         with pytest.raises(ValueError, match=next(iter(change))):
             Preprocess.model_validate({**document, **change})
