@@ -47,7 +47,8 @@ def embed(workspace: Workspace, params: Params) -> None:
     _keep_backbone(workspace, report, graph)
     root = workspace.data_root(params.data.path)
     files = [root / path for path in accepted["path"].to_pylist()]
-    rows = features_of(files, accepted["sha256"].to_pylist(), report, graph, workspace.cache, params.embed)
+    contents, threads = accepted["sha256"].to_pylist(), params.limits.of("embed").threads
+    rows = features_of(files, contents, report, graph, workspace.cache, params.embed, threads)
     workspace.embeddings.mkdir(parents=True, exist_ok=True)
     with replacing(workspace.features) as draft, draft.open("wb") as file:
         np.save(file, rows)
@@ -84,13 +85,20 @@ def check_weights(workspace: Workspace, params: Params) -> None:
 
 
 def features_of(
-    files: Sequence[Path], items: Sequence[str], report: BackboneReport, graph: Path, cache: Path, params: EmbedParams
+    files: Sequence[Path],
+    items: Sequence[str],
+    report: BackboneReport,
+    graph: Path,
+    cache: Path,
+    params: EmbedParams,
+    threads: int = 0,
 ) -> FloatMatrix:
     """Features of files by content, from the cache where it has them.
 
     Args:
         files: the image files.
         items: sha256 of each file's content; equal content is computed once.
+        threads: of decoding and inference; 0 takes every core.
     Returns:
         (len(files), feature_width) float32.
     """
@@ -102,7 +110,7 @@ def features_of(
     missing = sorted({first_place[item] for item, done in zip(items, known, strict=True) if not done})
     say(f"embed: {len(missing)} of {len(files)} items to compute, {int(known.sum())} from the cache")
     if missing:
-        _compute(rows, files, items, missing, report, graph, known_rows, params)
+        _compute(rows, files, items, missing, report, graph, known_rows, params, threads)
     for place, item in enumerate(items):
         rows[place] = rows[first_place[item]]
     return rows
@@ -117,6 +125,7 @@ def _compute(
     graph: Path,
     known_rows: FeatureCache,
     params: EmbedParams,
+    threads: int,
 ) -> None:
     """Fill the missing rows, keeping finished ones in the cache as it goes."""
     session, progress = open_session(graph), Progress("embed", len(missing))
@@ -127,7 +136,7 @@ def _compute(
         [items[place] for place in missing],
         report.preprocess,
         params.batch_size,
-        params.threads,
+        threads,
         progress.advance,
     )
     kept, computed = 0, 0

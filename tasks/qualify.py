@@ -67,7 +67,8 @@ def _behaviour(workspace: Workspace, params: Params, manifest: Manifest, run: Re
     root = workspace.data_root(params.data.path)
     files, contents = [root / path for path in gated["path"].to_pylist()], gated["sha256"].to_pylist()
     progress, allowed = Progress("qualify", len(files)), params.qualify.max_probability_difference
-    served = run.probabilities(files, contents, params.embed.batch_size, params.embed.threads, progress.advance)
+    threads = params.limits.of("qualify").threads
+    served = run.probabilities(files, contents, params.embed.batch_size, threads, progress.advance)
     expected = np.array(gated["probabilities"].to_pylist(), dtype=np.float32).reshape(len(files), -1)
     return [
         _golden(run),

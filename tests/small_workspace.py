@@ -41,7 +41,8 @@ RUN = {
 SETTINGS: dict[str, Any] = {
     "data": {"path": "data/raw"},
     "backbone": {"name": "squeezenet1_0", "weights": "none", "preprocess": {"resize": 32, "crop": 32}},
-    "embed": {"batch_size": 8, "threads": 2},
+    "embed": {"batch_size": 8},
+    "limits": {"threads": 2},
     "evaluate": {"bootstrap_samples": 200},
     "gate": {
         "min_test_items": 4,

@@ -15,6 +15,7 @@ from tasks.digests import bytes_sha256
 from tasks.errors import DataError, StageInputError
 from tasks.params.validate import ImageFormat
 from tasks.preprocess import Preprocess, UInt8Image, UndecodableImage
+from tasks.threads import worker_threads
 
 FloatMatrix = npt.NDArray[np.float32]
 

@@ -9,4 +9,3 @@ from tasks.params.section import Section
 
 class EmbedParams(Section):
     batch_size: int = Field(16, ge=1, le=1024, description="Images per forward pass.")
-    threads: int = Field(0, ge=0, le=256, description="Threads for decoding and inference; 0 takes every core.")

@@ -16,7 +16,7 @@ from tasks.backbones.session import open_session, run_over_files
 from tasks.digests import file_sha256, folder_sha256
 from tasks.embed import embed, features_of
 from tasks.errors import DataError, StageInputError
-from tasks.params import EmbedParams, Params, load_params
+from tasks.params import EmbedParams, LimitsParams, Params, load_params
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.engine import Engine
 from tasks.reports.pins import WeightsPin
@@ -55,9 +55,10 @@ def features(workspace: Workspace) -> dict[str, bytes]:
     return {name: row.tobytes() for name, row in zip(index["sha256"].to_pylist(), rows, strict=True)}
 
 
-def params_of(workspace: Workspace, **settings: int) -> Params:
+def params_of(workspace: Workspace, batch_size: int, threads: int) -> Params:
     params = load_params(workspace.params)
-    return params.model_copy(update={"embed": EmbedParams(**settings)})
+    limits = LimitsParams(threads=threads)
+    return params.model_copy(update={"embed": EmbedParams(batch_size=batch_size), "limits": limits})
 
 
 def shards(workspace: Workspace) -> list[Path]:

@@ -133,7 +133,7 @@ def test_paths_and_machine_settings_leave_the_digest_of_a_result_alone() -> None
             "data": {"path": "/elsewhere", "table": "/elsewhere/items.csv"},
             "validate": {"suite": "/elsewhere/suite.json"},
             "backbone": {"weights": "/elsewhere/weights.pth"},
-            "embed": {"batch_size": 3, "threads": 1},
+            "embed": {"batch_size": 3},
             "publish": {"store": "/elsewhere/releases"},
             "limits": {"threads": 1, "memory_gb": 2, "stages": {"embed": {"threads": 3}}},
             "flow": {"retries": 0, "log_format": "json"},

@@ -14,7 +14,7 @@ from page_sources import Run
 
 from tasks.errors import StageInputError
 from tasks.params import Params, parse_params
-from tasks.plots.charts import nice_axis, score_forest, strength_curves
+from tasks.plots.charts import score_forest, strength_curves
 from tasks.plots.confusion_map import confused_pairs, confusion_map
 from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
 from tasks.plots.mistakes import read_mistakes
@@ -132,7 +132,7 @@ def test_the_page_is_the_same_wherever_data_weights_and_store_lie(tmp_path: Path
         "data": {"path": "/home/ada/secret/photos", "table": "/home/ada/secret/list.csv"},
         "backbone": {"weights": "/home/ada/secret/net.pth"},
         "publish": {"store": "/home/ada/secret/store"},
-        "embed": {"threads": 3},
+        "limits": {"threads": 3},
     }
     at_home = Run(**{**vars(run), "params": parse_params(moved)})
     page = page_of(at_home, tmp_path / "home")
@@ -275,31 +275,6 @@ def test_a_rule_without_a_value_is_broken_and_says_so() -> None:
     row = rule_row(page_sources.rule("gain_over_raw_pixels", None, 0.0))
     assert rule_row(page_sources.rule("min_test_items", 1747.0, 30.0, "count")).margin == "+1,717"
     assert (row.value, row.margin, row.passed) == ("not available", "none", False)
-
-
-@pytest.mark.parametrize("values", [[0.1, 0.95], [0.97, 0.99], [0.5], [0.0, 1.0], [0.9994, 0.9996], [1.0]])
-def test_an_axis_holds_its_values_with_few_round_ticks(values: list[float]) -> None:
-    axis = nice_axis(values, 0.0, 1.0)
-    assert axis.low <= min(values) <= max(values) <= axis.high
-    assert 2 <= len(axis.ticks) <= 5
-    assert axis.ticks[0].place == 0
-    assert axis.ticks[-1].place == 100
-
-
-def test_bars_stand_in_the_order_of_their_values() -> None:
-    report = page_sources.evaluation(page_sources.DIGITS)
-    bars = score_forest([("ours", report.accuracy), ("theirs", report.baselines[1].accuracy)], 0.8).bars
-    assert all(0 <= bar.low < bar.value < bar.high <= 100 for bar in bars)
-    assert bars[0].value > bars[1].value
-
-
-def test_the_chosen_strength_is_the_one_that_is_marked() -> None:
-    scores = [StrengthScore(strength=10.0**power, loss=abs(power) + 1.0, accuracy=0.9) for power in (2, -2, 0)]
-    loss, accuracy = strength_curves(scores, chosen=1.0)
-    assert [point.strength for point in loss.points if point.chosen] == ["1"]
-    assert [point.x for point in loss.points] == sorted(point.x for point in loss.points)
-    assert loss.points[1].y > loss.points[0].y
-    assert len({point.y for point in accuracy.points}) == 1
 
 
 def test_the_confusion_map_and_its_pairs_agree_with_the_matrix() -> None:
