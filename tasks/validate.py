@@ -21,6 +21,7 @@ from tasks.expectations.conflicts import conflicting_reasons
 from tasks.layouts import Listing, list_items
 from tasks.modalities.images import Inspection, inspect_files
 from tasks.params import Params, ValidateParams
+from tasks.plots.validation_page import write_validation_page
 from tasks.relabelling import NO_OVERLAY, Decided, Overlay, decide, read_overlay
 from tasks.reports import FailingItem, RuleResult, ValidationReport
 from tasks.stage import Progress, run_stage
@@ -43,7 +44,8 @@ def validate(workspace: Workspace, params: Params) -> None:
     Raises:
         DataError: the raw folder or table cannot be read as labelled images.
         ParamsError: the user's suite is broken.
-        ContractBroken: a critical rule fails; one line for each. Both files are written before.
+        ContractBroken: a critical rule fails; one line for each. Both files, and the page that shows them, are written
+            before.
     """
     table = workspace.resolve(params.data.table) if params.data.table else None
     data, overlay = params.data, workspace_overlay(workspace, params)
@@ -58,8 +60,9 @@ def validate(workspace: Workspace, params: Params) -> None:
     write_table(found.items, workspace.items)
     found.report.write(workspace.validation)
     if not found.report.passed:
-        place = workspace.relative(workspace.validation)
-        raise ContractBroken("\n".join(f"{reason}. See {place}" for reason in found.report.reasons))
+        write_validation_page(workspace, params, reviewed=False)
+        page, place = (workspace.relative(path) for path in (workspace.validation_page, workspace.validation))
+        raise ContractBroken("\n".join(f"{reason}. See {page}, or {place}" for reason in found.report.reasons))
 
 
 def workspace_overlay(workspace: Workspace, params: Params) -> Overlay:

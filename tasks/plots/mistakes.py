@@ -16,6 +16,7 @@ class Mistake:
     """One wrong prediction; both probabilities are ratios in [0, 1]."""
 
     path: str
+    sha256: str
     label: str
     predicted: str
     probability: float
@@ -48,6 +49,7 @@ def read_mistakes(path: Path, labels: Sequence[str], most: int = MOST_MISTAKES) 
     shown = [
         Mistake(
             path=row["path"],
+            sha256=row["sha256"],
             label=row["label"],
             predicted=row["predicted"],
             probability=row["probability"],

@@ -1,24 +1,23 @@
 """reports/report.html: the verdict and all it rests on as one self-contained page, for a desk and a phone.
 
-Drawn as HTML and inline SVG from a Jinja2 template: no script, no font and no picture comes from elsewhere, and the
-page's own Content-Security-Policy forbids it. Equal inputs give equal bytes.
+Equal inputs give equal bytes. A picture is shown only while the raw file has the content that was judged.
 """
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
 from tasks.params import Minimum, Params
 from tasks.plots import charts, confusion_map, number_text, page_rows
 from tasks.plots.mistakes import Mistakes, read_mistakes
+from tasks.plots.page import Pictures, render
+from tasks.plots.thumbnails import Wanted, make_thumbnails
 from tasks.reports import (
     AdaptationReport,
     BaselineScore,
-    ClassScore,
     EvaluationReport,
     SplitReport,
     ValidationReport,
@@ -27,9 +26,6 @@ from tasks.reports import (
 )
 from tasks.reports.backbone import BackboneReport
 from tasks.workspace import Workspace
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 OPEN_ROWS = 20
 MOST_LISTED = 50
@@ -48,6 +44,8 @@ class PageSources:
     evaluation: EvaluationReport
     verdict: Verdict
     mistakes: Mistakes
+    pictures: Pictures
+    data_page: bool
 
 
 def write_report_page(workspace: Workspace, params: Params) -> None:
@@ -57,6 +55,11 @@ def write_report_page(workspace: Workspace, params: Params) -> None:
         StageInputError: a report or the predictions are missing or unreadable.
     """
     evaluation = EvaluationReport.read(workspace.evaluation)
+    mistakes = read_mistakes(workspace.predictions, evaluation.labels)
+    with ThreadPoolExecutor(1, "import") as loading:
+        # matplotlib takes half a second to import; Pillow decodes meanwhile, outside the interpreter lock.
+        loading.submit(import_module, "matplotlib.backends.backend_svg")
+        pictures = _pictures(workspace, params, mistakes)
     sources = PageSources(
         params=params,
         validation=ValidationReport.read(workspace.validation),
@@ -65,49 +68,24 @@ def write_report_page(workspace: Workspace, params: Params) -> None:
         adaptation=AdaptationReport.read(workspace.adapted / "adapted.json"),
         evaluation=evaluation,
         verdict=Verdict.read(workspace.verdict),
-        mistakes=read_mistakes(workspace.predictions, evaluation.labels),
+        mistakes=mistakes,
+        pictures=pictures,
+        data_page=workspace.review_report.exists(),
     )
     write_bytes(workspace.page, render_page(sources).encode())
 
 
+def _pictures(workspace: Workspace, params: Params, mistakes: Mistakes) -> Pictures:
+    if not params.report.thumbnails:
+        return None
+    wanted = [Wanted(mistake.path, mistake.sha256) for mistake in mistakes.shown]
+    return make_thumbnails(workspace.data_root(params.data.path), wanted, params.validate_)
+
+
 def render_page(sources: PageSources) -> str:
     """The page as text; labels, paths and reasons are escaped wherever they stand."""
-    from markupsafe import Markup
-
-    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    style_hash = f"sha256-{b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
-    template = _environment().get_template("report.html.j2")
-    return template.render(style=Markup(style), style_hash=style_hash, **_context(sources))
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "ratio": number_text.ratio_text,
-        "signed": number_text.signed_text,
-        "count": number_text.count_text,
-        "counted": number_text.counted_text,
-        "limit": _limit,
-        "strength": number_text.strength_text,
-        "interval": number_text.interval_text,
-        "signed_interval": number_text.signed_interval_text,
-        "recall_interval": _recall_interval,
-        "score": lambda score: f"{number_text.ratio_text(score.value)}, {number_text.interval_text(score)}",
-        "gain": lambda gain: f"{number_text.signed_text(gain.value)}, {number_text.signed_interval_text(gain)}",
-        "baseline": baseline_name,
-        "breakable": _breakable,
-        "plain": _method_name,
-        "side": lambda side: side.replace("_", " ").capitalize(),
-    }
-    return environment
+    filters = {"limit": _limit, "baseline": baseline_name, "plain": _method_name}
+    return render("report.html.j2", sources.pictures, _context(sources), filters)
 
 
 def _context(sources: PageSources) -> dict[str, Any]:
@@ -123,10 +101,10 @@ def _context(sources: PageSources) -> dict[str, Any]:
         "headline": page_rows.headline(sources.verdict),
         "rules": [page_rows.rule_row(rule) for rule in sources.verdict.rules],
         "confidence": f"{100 * evaluation.confidence:g}%",
-        "accuracy": charts.score_forest(accuracy, gate.accuracy.minimum or None),
-        "macro_f1": charts.score_forest(macro_f1, gate.macro_f1.minimum or None),
+        "accuracy": charts.score_forest("Accuracy", accuracy, gate.accuracy.minimum or None),
+        "macro_f1": charts.score_forest("Macro-F1", macro_f1, gate.macro_f1.minimum or None),
         "limits_drawn": bool(gate.accuracy.minimum or gate.macro_f1.minimum),
-        "gains": charts.gain_forest(gains) if gains else None,
+        "gains": charts.gain_forest("Gain in accuracy, paired on the same items", gains) if gains else None,
         "best_baseline": best_baseline(baselines),
         "classes": page_rows.classes_by_recall(evaluation),
         "confusion": confusion_map.confusion_map(evaluation),
@@ -137,7 +115,6 @@ def _context(sources: PageSources) -> dict[str, Any]:
         "listings": page_rows.listings(validation, sources.split),
         "broken_checks": sum(not rule.passed for rule in validation.rules),
         "curves": charts.strength_curves(sources.adaptation.scores, sources.adaptation.strength),
-        "curve_height": charts.CURVE_HEIGHT,
         "settings": page_rows.settings(params),
         "digests": page_rows.digests(sources.verdict, sources.adaptation),
         "open_rows": OPEN_ROWS,
@@ -170,15 +147,3 @@ def _method_name(method: str) -> str:
 def _limit(least: Minimum) -> str:
     ends = " (for the lower end of the bar)" if least.judged_on == "lower_bound" else ""
     return f"{number_text.ratio_text(least.minimum)}{ends}"
-
-
-def _breakable(name: str) -> Any:
-    """A key that may wrap after its dots and underscores, which a phone needs."""
-    from markupsafe import Markup, escape
-
-    return Markup(str(escape(name)).replace("_", "_<wbr>").replace(".", ".<wbr>"))
-
-
-def _recall_interval(score: ClassScore) -> str:
-    low, high = number_text.ratio_text(score.recall_low), number_text.ratio_text(score.recall_high)
-    return f"{low}{number_text.EN_DASH}{high}"

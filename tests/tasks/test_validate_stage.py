@@ -147,9 +147,9 @@ def test_a_broken_contract_stops_the_line_after_both_files_are_written(workspace
     lines = str(caught.value).splitlines()
     assert lines == [
         "items_per_class: 1 of 26 items (3.8%) belong to a class with too few usable items; a class needs 5 "
-        "(params.yaml: validate.min_items_per_class). See reports/validation.json",
+        "(params.yaml: validate.min_items_per_class). See reports/validation.html, or reports/validation.json",
         "decodable: 5 of 26 items (19.2%) cannot be decoded (quarantined); at most 5.0% are tolerated "
-        "(params.yaml: validate.max_undecodable_share). See reports/validation.json",
+        "(params.yaml: validate.max_undecodable_share). See reports/validation.html, or reports/validation.json",
     ]
     assert not ValidationReport.read(workspace.validation).passed
     assert len(rows(workspace)) == 26

@@ -1,0 +1,34 @@
+"""What a person can do about each rule on the data, in one sentence; a rule of the user's own suite has none."""
+
+from __future__ import annotations
+
+MENDS = {
+    "decodable": "Replace or delete the files named below, or list a missing format in validate.formats.",
+    "min_side": "Replace the small files by larger originals, or lower validate.min_side.",
+    "max_side": "Scale the large files down, or raise validate.max_side.",
+    "modes": "Save the files as RGB or grey, or list the mode in validate.modes.",
+    "one_label_per_content": "Decide which label is right and delete the other copy, or write the decision into "
+    "data/corrections.csv.",
+    "official_split_disjoint": "Keep each image on one side only: delete its copies from the others.",
+    "labels_present": "Move the files into class folders, or fill the table's label column.",
+    "labels_known": "Rename the class folders, map them with data.label_aliases, or list them in validate.labels.",
+    "classes_listed": "Add images of the missing classes, or take them from validate.labels.",
+    "two_classes": "Put the images of each class into a folder of its name, directly below data.path.",
+    "items_per_class": "Add images of the small classes, merge them with data.label_aliases, or lower "
+    "validate.min_items_per_class.",
+    "brightness": "Look whether they show anything; delete what does not. Nothing stops because of them.",
+    "sharpness": "Look whether they show anything; delete what does not. Nothing stops because of them.",
+    "copies": "Nothing must be done: copies stay on one side of the split. Delete them if they were not meant.",
+}
+
+TITLES = {
+    "decodable": "Cannot be decoded",
+    "min_side": "Too small",
+    "max_side": "Too large",
+    "modes": "Pixel mode not allowed",
+    "one_label_per_content": "One image under two labels",
+    "brightness": "Very dark or very bright",
+    "sharpness": "Blurred or flat",
+    "copies": "Exact copies",
+}
+"""How the page calls what breaks a rule."""

@@ -1,0 +1,106 @@
+"""Small copies of images for the pages: upright RGB, at most 160 pixels, as data URIs within a budget of bytes."""
+
+from __future__ import annotations
+
+import io
+import threading
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from tasks.digests import bytes_sha256
+from tasks.params import ValidateParams
+from tasks.preprocess import UndecodableImage, read_header, to_rgb, upright
+
+LONGEST_SIDE = 160
+MOST_BYTES = 1_500_000
+"""Of all data URIs on one page together: what a phone loads without a wait, and a mail still carries."""
+
+_THREADS = 4
+_LARGE_PIXELS = 4_000_000
+_BYTES_PER_PIXEL = 8
+_large_image = threading.Lock()
+"""Held while a large image is decoded, as at the door: one at a time bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An image that a page would like to show: its path below the data root, and the sha256 of its content."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """`uri` is a data URI, or "" with the `reason` why there is no picture; sides in pixels."""
+
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    reason: str = ""
+
+
+def make_thumbnails(
+    root: Path, wanted: Iterable[Wanted], rules: ValidateParams, most_bytes: int = MOST_BYTES
+) -> Mapping[str, Thumbnail]:
+    """A thumbnail by path for every image wanted; what cannot be shown has a reason, never an error.
+
+    Args:
+        root: the folder that paths are relative to.
+        wanted: the most important first; where the budget ends, the later ones go without.
+        rules: formats and the pixel cap of the door, which hold here too.
+        most_bytes: the budget.
+    """
+    once = list({item.path: item for item in wanted}.values())
+    with ThreadPoolExecutor(_THREADS, "thumbnail") as pool:
+        made = list(pool.map(lambda item: make_thumbnail(root / item.path, item.sha256, rules), once))
+    shown, spent = {}, 0
+    for item, thumbnail in zip(once, made, strict=True):
+        spent += len(thumbnail.uri)
+        shown[item.path] = thumbnail if spent <= most_bytes else Thumbnail(reason="left out to keep the page small")
+    return shown
+
+
+def make_thumbnail(path: Path, sha256: str, rules: ValidateParams) -> Thumbnail:
+    """One small copy, only if the file still has the content that was validated."""
+    try:
+        if path.stat().st_size > rules.max_pixels * _BYTES_PER_PIXEL + 2**24:
+            return Thumbnail(reason="the file is too large")
+        data = path.read_bytes()
+    except (OSError, ValueError) as err:
+        return Thumbnail(reason=f"the file cannot be read ({getattr(err, 'strerror', None) or 'no valid name'})")
+    if bytes_sha256(data) != sha256:
+        return Thumbnail(reason="the file has changed since it was validated")
+    try:
+        return _encoded(_small(data, rules))
+    except UndecodableImage as err:
+        return Thumbnail(reason=str(err))
+    except Exception as err:
+        # Whatever a hostile file makes a decoder raise: a picture that is missing must not cost the page.
+        return Thumbnail(reason=f"cannot be drawn ({type(err).__name__})")
+
+
+def _small(data: bytes, rules: ValidateParams) -> Image.Image:
+    image = read_header(data, tuple(rules.formats), rules.max_pixels)
+    # A JPEG is decoded at a fraction of its size, which is several times faster and enough here.
+    image.draft(None, (2 * LONGEST_SIDE, 2 * LONGEST_SIDE))
+    with _large_image if image.width * image.height > _LARGE_PIXELS else nullcontext():
+        image.load()
+        small = to_rgb(upright(image))
+        small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BICUBIC)
+    return small
+
+
+def _encoded(small: Image.Image) -> Thumbnail:
+    """As JPEG, of the pixels alone: what else the file says (place, owner, profile) stays out of the page."""
+    bare = Image.new("RGB", small.size)
+    bare.paste(small)
+    buffer = io.BytesIO()
+    bare.save(buffer, "JPEG", quality=75)
+    return Thumbnail(f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}", *small.size)
