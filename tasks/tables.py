@@ -26,6 +26,7 @@ ITEMS = pa.schema(
         ("mode", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("several_frames", pa.bool_()),
         ("perceptual_hash", pa.uint64()),
         ("brightness", pa.float32()),
         ("sharpness", pa.float32()),

@@ -10,6 +10,7 @@ from great_expectations.expectations.metadata_types import FailureSeverity
 
 from tasks.expectations.rule import Rule, mostly, rows, tolerated
 from tasks.params import ValidateParams
+from tasks.preprocess import LONGEST_ASPECT
 
 
 def image_rules(params: ValidateParams) -> list[Rule]:
@@ -19,6 +20,8 @@ def image_rules(params: ValidateParams) -> list[Rule]:
         _min_side(params),
         _max_side(params),
         _modes(params),
+        _frames(params),
+        _aspect(),
         _disjoint_split(),
         _brightness(params),
         _sharpness(params),
@@ -77,6 +80,33 @@ def _modes(params: ValidateParams) -> Rule:
         ),
         says="have a pixel mode that validate.modes does not list (quarantined)",
         limit=tolerated(share, "max_undecodable_share"),
+    )
+
+
+def _frames(params: ValidateParams) -> Rule:
+    taken = "the first alone is used" if params.frames == "first" else "single images are asked for"
+    return Rule(
+        name="frames",
+        severity="warning",
+        expectation=ExpectColumnValuesToBeInSet(
+            column="several_frames", value_set=[False], severity=FailureSeverity.WARNING
+        ),
+        query=rows(lambda frame: frame["several_frames"].eq(True), lambda row: f"a {row.format} of several frames"),
+        says="hold more than one frame or page" + ("" if params.frames == "first" else " (quarantined)"),
+        limit=f"{taken} (params.yaml: validate.frames)",
+    )
+
+
+def _aspect() -> Rule:
+    return Rule(
+        name="aspect",
+        severity="warning",
+        expectation=ExpectColumnValuesToBeBetween(
+            column="aspect", max_value=LONGEST_ASPECT, severity=FailureSeverity.WARNING
+        ),
+        query=rows(lambda frame: frame["aspect"] > LONGEST_ASPECT, _dimensions),
+        says=f"are more than {LONGEST_ASPECT} times as long as wide",
+        limit="a model sees only the square in the middle; cut such strips into several images",
     )
 
 

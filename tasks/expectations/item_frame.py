@@ -19,7 +19,7 @@ def item_frame(items: pa.Table, usable: Sequence[bool]) -> pd.DataFrame:
     Returns:
         One row per item; besides the stored columns (without pixels and perceptual_hash):
         decodable: whether pixels could be had;
-        shorter_side, longer_side: pixels, null where the header could not be read;
+        shorter_side, longer_side: pixels, null where the header could not be read; aspect: their ratio, 1 and more;
         labels_of_content, sides_of_content: how many labels and official sides the item's content stands under;
         copies_of_content: how often it stands under the item's own label and side (null where unusable);
         accepted_label: the label of accepted items, else null; accepted_of_class: accepted items of the item's class.
@@ -28,6 +28,7 @@ def item_frame(items: pa.Table, usable: Sequence[bool]) -> pd.DataFrame:
     frame["decodable"] = items["pixels"].is_valid().to_pandas()
     frame["shorter_side"] = frame[["width", "height"]].min(axis=1)
     frame["longer_side"] = frame[["width", "height"]].max(axis=1)
+    frame["aspect"] = frame["longer_side"] / frame["shorter_side"]
 
     content = frame["sha256"].where(list(usable))
     frame["labels_of_content"] = frame["label"].groupby(content).transform("nunique")

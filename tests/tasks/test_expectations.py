@@ -31,6 +31,8 @@ RULES = {
     "min_side",
     "max_side",
     "modes",
+    "frames",
+    "aspect",
     "official_split_disjoint",
     "brightness",
     "sharpness",
@@ -164,10 +166,21 @@ def test_a_class_that_quarantine_empties_is_too_small(root: Path) -> None:
     assert report.labels == ["cat", "dog"]
 
 
+def add_animation(root: Path) -> None:
+    write(root / "val/cat/moving.gif", encoded(noise(800), "GIF", save_all=True, append_images=[noise(801)]))
+
+
+def add_strip(root: Path) -> None:
+    write(root / "val/cat/strip.png", encoded(noise(802, 200, 9)))
+    write(root / "val/cat/just.png", encoded(noise(803, 160, 10)))
+
+
 WARNINGS: list[tuple[str, Damage, set[str], str]] = [
     ("brightness", add_dark_image, {"val/cat/dark.png"}, "mean grey 5."),
     ("brightness", add_bright_image, {"val/cat/bright.png"}, "mean grey 24"),
     ("sharpness", add_flat_image, {"val/cat/flat.png"}, "Laplacian variance 0.00"),
+    ("frames", add_animation, {"val/cat/moving.gif"}, "a GIF of several frames"),
+    ("aspect", add_strip, {"val/cat/strip.png"}, "200x9 pixels"),
     ("copies", copy_within_class, {"train/cat/000.png", "train/cat/copy.png"}, "2 files have this content"),
 ]
 
@@ -227,6 +240,19 @@ def test_a_bad_item_is_quarantined_and_the_line_stops_above_the_tolerated_share(
     assert strict.reasons == [f"{name}: {rule(strict, name).detail}"]
     assert "10 of 50 items (20.0%)" in strict.reasons[0]
     assert "at most 19.0% are tolerated (params.yaml: validate.max_undecodable_share)" in strict.reasons[0]
+
+
+def test_files_of_several_frames_are_used_by_their_first_unless_single_images_are_asked_for(root: Path) -> None:
+    add_animation(root)
+    first = check(root)
+    assert (first.quarantined, first.accepted) == ([], 41)
+    assert "the first alone is used (params.yaml: validate.frames)" in rule(first, "frames").detail
+    single = check(root, frames="single")
+    assert [(item.path, item.reason) for item in single.quarantined] == [
+        ("val/cat/moving.gif", "holds more than one frame or page; only single images are allowed (validate.frames)")
+    ]
+    assert "hold more than one frame or page (quarantined)" in rule(single, "frames").detail
+    assert single.passed
 
 
 def test_identical_content_under_two_labels_is_quarantined_with_all_its_copies(root: Path) -> None:
