@@ -126,9 +126,25 @@ def doctor(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> No
     sys.exit(1 if any(finding.state == "wrong" for finding in findings) else 0)
 
 
+@app.command()
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the change; write nothing.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Rewrite params.yaml of the schema version before; settings, comments and order are kept."""
+    from flows.migrate import migrate_here
+
+    print(migrate_here(Workspace.find(workspace), dry_run))
+
+
 @data_app.command("check")
 def data_check(
-    path: Annotated[str, typer.Argument(metavar="PATH")], set_: SetOption = None, as_json: JsonOption = False
+    path: Annotated[str, typer.Argument(metavar="PATH")],
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Also write what was found as one HTML file.")
+    ] = None,
 ) -> None:
     """Validate a folder or table, labelled or not, without touching the workspace. Exit code 2 if it is refused.
 
@@ -137,7 +153,10 @@ def data_check(
     from flows.data_commands import check_here, check_summary
 
     caller = Path.cwd()
-    report = check_here(caller / Path(path).expanduser(), lambda here: parse_overrides(set_, here, caller))
+    shown = caller / page.expanduser() if page else None
+    report = check_here(caller / Path(path).expanduser(), lambda here: parse_overrides(set_, here, caller), shown)
+    if shown:
+        say(f"page: {shown}")
     print(report.to_json(), end="") if as_json else print(check_summary(report))
     sys.exit(0 if report.passed else 2)
 

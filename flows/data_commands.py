@@ -20,26 +20,31 @@ from tasks.workspace import Workspace
 SHOWN = 20
 
 
-def check_here(path: Path, edits_for: Callable[[Workspace], Sequence[Edit]] = lambda _: ()) -> ValidationReport:
+def check_here(
+    path: Path, edits_for: Callable[[Workspace], Sequence[Edit]] = lambda _: (), page: Path | None = None
+) -> ValidationReport:
     """Validate `path` as the workspace one stands in would take it, or by the defaults outside of one.
 
     The workspace's params, aliases, corrections and tombstones all apply: the answer is the one that a run would give.
 
     Args:
         edits_for: gives the changes of --set, which are tried and not kept.
+        page: the file to show the result in, as HTML.
     Raises:
         DataError: nothing there can be read as a data set, or the tree holds what a reader would hang on.
         ParamsError: a wrong key or value.
     """
+    if page is not None and page.is_dir():
+        raise DataError(f"--page {page} is a folder; name the file to write, such as {page / 'data.html'}")
     try:
         workspace = Workspace.find()
     except WorkspaceError:
         if edits_for(Workspace(Path.cwd())):
             raise
-        return check_data(path.absolute(), Params())
+        return check_data(path.absolute(), Params(), page=page)
     params = edited_params(workspace, edits_for(workspace)).params
     suite = workspace.resolve(params.validate_.suite) if params.validate_.suite else None
-    return check_data(path.absolute(), params, suite, overlay=workspace_overlay(workspace, params))
+    return check_data(path.absolute(), params, suite, overlay=workspace_overlay(workspace, params), page=page)
 
 
 def check_summary(report: ValidationReport) -> str:

@@ -21,9 +21,9 @@ from tasks.expectations.conflicts import conflicting_reasons
 from tasks.layouts import Listing, list_items
 from tasks.modalities.images import Inspection, inspect_files
 from tasks.params import Params, ValidateParams
-from tasks.plots.validation_page import write_validation_page
+from tasks.plots.validation_page import DataSources, render_validation_page, write_validation_page
 from tasks.relabelling import NO_OVERLAY, Decided, Overlay, decide, read_overlay
-from tasks.reports import FailingItem, RuleResult, ValidationReport
+from tasks.reports import FailingItem, RuleResult, ValidationReport, write_bytes
 from tasks.stage import Progress, run_stage
 from tasks.table_listing import Item
 from tasks.tables import ITEMS, write_table
@@ -56,7 +56,8 @@ def validate(workspace: Workspace, params: Params) -> None:
             "its name, or name a table of paths and labels (params.yaml: data.table)"
         )
     suite = workspace.resolve(params.validate_.suite) if params.validate_.suite else None
-    found = examine(listing, params.validate_, suite, labelled=True, overlay=overlay)
+    threads = params.limits.of("validate").threads
+    found = examine(listing, params.validate_, suite, labelled=True, overlay=overlay, threads=threads)
     write_table(found.items, workspace.items)
     found.report.write(workspace.validation)
     if not found.report.passed:
@@ -80,11 +81,13 @@ def check_data(
     suite: Path | None = None,
     labelled: bool | None = None,
     overlay: Overlay | None = None,
+    page: Path | None = None,
 ) -> ValidationReport:
-    """Judge a folder or table without writing anything.
+    """Judge a folder or table without writing anything but the page, where one is wanted.
 
     Args:
         overlay: what people decided on top of the data; by default only the params' aliases.
+        page: the file to show the result in, as HTML.
         path: absolute; the params' data.path and data.table play no part, data.columns does.
         suite: the user's suite file.
         labelled: whether rules on labels apply; None means wherever the layout gives labels.
@@ -94,7 +97,11 @@ def check_data(
     overlay = overlay or Overlay(params.data.label_aliases)
     listing = list_items(path, None, params.data.columns, overlay.aliases)
     by_layout = listing.layout != "flat"
-    return examine(listing, params.validate_, suite, by_layout if labelled is None else labelled, overlay).report
+    found = examine(listing, params.validate_, suite, by_layout if labelled is None else labelled, overlay)
+    if page is not None:
+        sources = DataSources(params, found.report, found.items, listing.root, rest="graft data check PATH --json")
+        write_bytes(page, render_validation_page(sources).encode())
+    return found.report
 
 
 def examine(

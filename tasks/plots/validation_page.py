@@ -6,7 +6,7 @@ Written by review, by validate when the contract is broken (no later stage runs 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class DataSources:
         root: the folder that the items' paths are relative to; pictures are read from there.
         items: schema ITEMS.
         splits: schema SPLITS.
+        rest: what names all that the page only counts.
     """
 
     params: Params
@@ -44,7 +45,7 @@ class DataSources:
     split: SplitReport | None = None
     splits: pa.Table | None = None
     review: ReviewReport | None = None
-    sides: dict[str, str] = field(default_factory=dict)
+    rest: str = "reports/validation.json"
 
 
 def write_validation_page(workspace: Workspace, params: Params, *, reviewed: bool) -> None:

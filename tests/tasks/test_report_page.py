@@ -14,14 +14,13 @@ from page_sources import Run
 
 from tasks.errors import StageInputError
 from tasks.params import Params, parse_params
-from tasks.plots.charts import score_forest, strength_curves
 from tasks.plots.confusion_map import confused_pairs, confusion_map
 from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
 from tasks.plots.mistakes import read_mistakes
 from tasks.plots.number_text import EN_DASH, MINUS, telling_digits
 from tasks.plots.page_rows import headline, rule_row
 from tasks.plots.report_page import write_report_page
-from tasks.reports import Estimate, StrengthScore
+from tasks.reports import Estimate
 from tasks.tables import write_table
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}", "כלב גדול", "a" * 300]
