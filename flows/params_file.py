@@ -127,7 +127,7 @@ def edited_params(workspace: Workspace, edits: Sequence[Edit]) -> EditedParams:
     missing = missing_sections(workspace, YAML(typ="safe").load(old) or {}, params)
     if not edits and not missing:
         return EditedParams(workspace.params, params, old, "")
-    yaml = _yaml()
+    yaml = round_trip_yaml()
     document = yaml.load(old) or CommentedMap()
     for edit in [*missing, *edits]:
         _put(document, edit)
@@ -163,7 +163,8 @@ def _value_at(document: Any, parts: Sequence[str]) -> Any:
     return document
 
 
-def _yaml() -> YAML:
+def round_trip_yaml() -> YAML:
+    """A reader and writer that keeps comments, quotes, order and `null`."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096

@@ -25,12 +25,13 @@ from tasks.params.review import ReviewParams
 from tasks.params.section import Section
 from tasks.params.split import SplitParams
 from tasks.params.validate import ValidateParams
+from tasks.params.versions import PARAMS_VERSION, check_params_version, moved_hint
 
 
 class Params(Section):
     """One field per section of params.yaml; a missing section takes its defaults."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = PARAMS_VERSION
     data: DataParams = Field(DataParams(), description="Where the labelled data lie.")
     sample: SampleParams = Field(SampleParams(), description="The embedded sample.")
     validate_: ValidateParams = Field(ValidateParams(), alias="validate", description="What the data must fulfil.")
@@ -74,8 +75,10 @@ def parse_params(document: Mapping[str, Any], source: str = "params.yaml") -> Pa
     """Check a document that was already read; `source` names it in errors.
 
     Raises:
-        ParamsError: naming every wrong key or value, what is allowed, and the nearest known name.
+        ParamsError: naming every wrong key or value, what is allowed, and the nearest known name; or the document is
+            of another schema version.
     """
+    check_params_version(document, source)
     try:
         return Params.model_validate(document)
     except ValidationError as err:
@@ -87,6 +90,8 @@ def _fault(location: Sequence[str | int], fault: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in location)
     value = fault.get("input")
     if fault["type"] == "extra_forbidden":
+        if moved := moved_hint(location):
+            return f"unknown key {key!r}; {moved}"
         return f"unknown key {key!r}{did_you_mean(str(location[-1]), known_keys(location[:-1]))}"
     if fault["type"] == "literal_error":
         allowed = literal_values(location)
@@ -118,6 +123,8 @@ def check_key(location: Sequence[str]) -> None:
     Raises:
         ParamsError: naming the key and the nearest known one.
     """
+    if moved := moved_hint(location):
+        raise ParamsError(f"unknown key {'.'.join(location)!r}; {moved}")
     for depth, part in enumerate(location):
         try:
             known = known_keys(location[:depth])

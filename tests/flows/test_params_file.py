@@ -167,7 +167,7 @@ def test_sections_that_dvc_wants_are_spelled_out(workspace: Workspace) -> None:
 
 
 def test_an_edit_reaches_a_section_that_the_file_leaves_out(workspace: Workspace) -> None:
-    workspace.params.write_text("schema_version: 1\n")
+    workspace.params.write_text("schema_version: 2\n")
     params, _ = edit_params(workspace, [Edit(("split", "near_duplicates", "max_hamming"), 4)])
     assert params.split.near_duplicates.max_hamming == 4
     assert load_params(workspace.params) == params
