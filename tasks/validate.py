@@ -97,7 +97,8 @@ def check_data(
     overlay = overlay or Overlay(params.data.label_aliases)
     listing = list_items(path, None, params.data.columns, overlay.aliases)
     by_layout = listing.layout != "flat"
-    found = examine(listing, params.validate_, suite, by_layout if labelled is None else labelled, overlay)
+    judged, threads = by_layout if labelled is None else labelled, params.limits.of("validate").threads
+    found = examine(listing, params.validate_, suite, judged, overlay, threads)
     if page is not None:
         sources = DataSources(params, found.report, found.items, listing.root, rest="graft data check PATH --json")
         write_bytes(page, render_validation_page(sources).encode())
@@ -105,17 +106,24 @@ def check_data(
 
 
 def examine(
-    listing: Listing, rules: ValidateParams, suite: Path | None, labelled: bool, overlay: Overlay = NO_OVERLAY
+    listing: Listing,
+    rules: ValidateParams,
+    suite: Path | None,
+    labelled: bool,
+    overlay: Overlay = NO_OVERLAY,
+    threads: int = 0,
 ) -> Examination:
     """Inspect every listed file, take over what people decided, quarantine single items, and judge the whole.
 
+    Args:
+        threads: of decoding; 0 takes every core.
     Raises:
         DataError: people left out or forgot every item.
     """
     with ThreadPoolExecutor(1, "import") as loading:
         # Great Expectations takes seconds to import; Pillow decodes meanwhile, outside the interpreter lock.
         loading.submit(import_module, "tasks.expectations.suite")
-        inspections = _inspect(listing, rules)
+        inspections = _inspect(listing, rules, threads)
     decided = decide(listing.items, [found.sha256 for found in inspections], overlay)
     rows = _rows(listing.items, inspections, decided)
     contents = [row.found.sha256 if row.usable else None for row in rows]
@@ -143,10 +151,10 @@ def data_digest(items: pa.Table) -> str:
     return rows_sha256(tuple(row.values()) for row in accepted.to_pylist())
 
 
-def _inspect(listing: Listing, rules: ValidateParams) -> list[Inspection]:
+def _inspect(listing: Listing, rules: ValidateParams, threads: int) -> list[Inspection]:
     progress = Progress("validate", len(listing.items))
     inspections = []
-    for found in inspect_files([listing.root / item.path for item in listing.items], rules):
+    for found in inspect_files([listing.root / item.path for item in listing.items], rules, threads):
         inspections.append(found)
         progress.advance()
     return inspections

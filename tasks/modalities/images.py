@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from tasks.params import ValidateParams
 from tasks.perceptual_hash import perceptual_hash
 from tasks.pixel_budget import pixel_budget
 from tasks.tables import PIXELS_SIDE
+from tasks.threads import usable_cores
 
 SHARPNESS_SIDE = 256
 """Sharpness is measured after a whole-number reduction to about this longer side, so that it compares across sizes."""
@@ -61,11 +61,13 @@ class Inspection:
     reason: str | None = None
 
 
-def inspect_files(paths: Sequence[Path], rules: ValidateParams) -> Iterator[Inspection]:
-    """Inspect files in a thread pool (Pillow decodes outside the interpreter lock); yields in the order of `paths`."""
-    threads = min(
-        MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+def inspect_files(paths: Sequence[Path], rules: ValidateParams, threads: int = 0) -> Iterator[Inspection]:
+    """Inspect files in a thread pool (Pillow decodes outside the interpreter lock); yields in the order of `paths`.
+
+    Args:
+        threads: 0 takes every core, but at most eight.
+    """
+    threads = threads or min(MAX_THREADS, usable_cores())
     silence_libtiff()
     waiting: deque[Future[Inspection]] = deque()
     with ThreadPoolExecutor(threads, "inspect") as pool:
