@@ -53,7 +53,10 @@ def migrated_params(workspace: Workspace) -> EditedParams:
         return EditedParams(path, parse_params(plain, path.name), old, "")
     wanted = _migrated_document(plain)
     params = parse_params(wanted, f"{path.name}, as migrated")
-    new = _rewritten(old, plain)
+    try:
+        new = _rewritten(old, plain)
+    except YAMLError:
+        new = ""
     if _read_back(new) != wanted:
         raise ParamsError(
             f"{path} cannot be migrated by itself (anchors or an unusual layout); set schema_version to "
@@ -84,7 +87,7 @@ def migrate_here(workspace: Workspace, dry_run: bool) -> str:
 
 def _migrated_document(plain: dict[str, Any]) -> dict[str, Any]:
     """What the file should say after the migration."""
-    document = _unshared(plain)
+    document: dict[str, Any] = _unshared(plain)
     document["schema_version"] = PARAMS_VERSION
     for key, places in MOVED.items():
         value = _pop(document, key)
