@@ -19,7 +19,7 @@ from tasks.decoding import (
     to_rgb,
     upright,
 )
-from tasks.pixel_budget import pixel_budget
+from tasks.decoding_memory import room_to_decode
 
 __all__ = [
     "DEFAULT_FORMATS",
@@ -73,7 +73,7 @@ class Preprocess(BaseModel):
     def prepare(
         self, data: bytes, formats: tuple[str, ...] = DEFAULT_FORMATS, max_pixels: int = DEFAULT_MAX_PIXELS
     ) -> UInt8Image:
-        """File bytes to a (crop, crop, 3) uint8 RGB array; waits while other threads decode too many pixels.
+        """File bytes to a (crop, crop, 3) uint8 RGB array; waits while other threads decode too much at once.
 
         Args:
             data, formats, max_pixels: as `tasks.decoding.read_header` takes them.
@@ -82,7 +82,7 @@ class Preprocess(BaseModel):
         Source: resize and crop agree with torchvision's ImageClassification preset on PIL images.
         """
         header = read_header(data, formats, max_pixels)
-        with pixel_budget.hold(header.width * header.height):
+        with room_to_decode(header):
             return self.fit(pixels_of(header))
 
     def fit(self, image: Image.Image) -> UInt8Image:

@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 from tasks.decoding import UInt8Image, UndecodableImage, pixels_of, read_header
+from tasks.decoding_memory import room_to_decode
 from tasks.digests import bytes_sha256
 from tasks.modalities.libtiff import silence_libtiff
 from tasks.modalities.reading import UnreadableFile, read_regular
 from tasks.params import ValidateParams
 from tasks.perceptual_hash import perceptual_hash
-from tasks.pixel_budget import pixel_budget
 from tasks.tables import PIXELS_SIDE
 from tasks.threads import usable_cores
 
@@ -32,7 +32,7 @@ _BYTES_PER_PIXEL = 8
 _HEADER_BYTES = 2**24
 _LARGE_FILE = 2**25
 _large_file = threading.Lock()
-"""Held while a file above 32 MiB is in memory: one at a time, beside what the pixel budget allows."""
+"""Held while a file above 32 MiB is in memory: one at a time, beside what `tasks.decoding_memory` allows."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def inspect(data: bytes, rules: ValidateParams) -> Inspection:
         header = read_header(data, tuple(rules.formats), rules.max_pixels)
         width, height = header.size
         known = replace(known, format=header.format, mode=header.mode, width=width, height=height)
-        with pixel_budget.hold(width * height):
+        with room_to_decode(header):
             return _measured(known, header, rules)
     except UndecodableImage as err:
         return replace(known, reason=str(err))
