@@ -27,7 +27,7 @@ class MemoryBudget:
 
     @contextmanager
     def hold(self, needed: int) -> Iterator[None]:
-        """Wait until `needed` bytes fit and keep them to the end of the block; never nest, a thread waits for itself."""
+        """Wait until `needed` bytes fit, keep them to the end of the block; never nest (a thread waits for itself)."""
         with self._changed:
             self._changed.wait_for(lambda: not self._held or self._held + needed <= self._most)
             self._held += needed
