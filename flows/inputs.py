@@ -18,7 +18,7 @@ from tasks.backbones.engine import installed_engine
 from tasks.backbones.weights import locate
 from tasks.digests import file_sha256, value_sha256
 from tasks.errors import DataError, ParamsError, UserError
-from tasks.overlay import corrections_bytes, forgotten_bytes
+from tasks.overlay import corrections_bytes, forgotten_bytes, read_forgotten
 from tasks.params import Params
 from tasks.reports import write_bytes
 from tasks.reports.pins import SourcePin, WeightsPin
@@ -78,10 +78,13 @@ def _named_file_sha256(key: str, path: Path, error: type[UserError]) -> str:
 
 
 def split_memory_bytes(workspace: Workspace, params: Params) -> bytes:
-    """The remembered sides as a Parquet file, under today's class names; an empty table before the first release.
+    """The remembered sides as a Parquet file, under today's class names and without what was forgotten.
+
+    An empty table before the first release.
 
     Raises:
         StageInputError: what the state holds cannot be read.
+        DataError: data/forgotten.csv cannot be read.
     """
     from tasks.tables import SPLIT_MEMORY, parse_table, table_bytes
 
@@ -89,7 +92,12 @@ def split_memory_bytes(workspace: Workspace, params: Params) -> bytes:
     if remembered is None:
         return table_bytes(SPLIT_MEMORY.empty_table())
     table = parse_table(remembered, SPLIT_MEMORY, f"{REF}:{memory_path(params)}")
-    # A renamed class is the class it was: split finds its output index under the new name.
-    labels = [aliases.get(label, label) for label in table["label"].to_pylist()] if aliases else table["label"]
-    place = SPLIT_MEMORY.get_field_index("label")
-    return table_bytes(table.set_column(place, SPLIT_MEMORY.field(place), [labels]) if aliases else table)
+    forgotten = {row.sha256 for row in read_forgotten(workspace.forgotten)}
+    if forgotten:
+        table = table.filter([sha256 not in forgotten for sha256 in table["sha256"].to_pylist()])
+    if aliases:
+        # A renamed class is the class it was: split finds its output index under the new name.
+        place = SPLIT_MEMORY.get_field_index("label")
+        labels = [aliases.get(label, label) for label in table["label"].to_pylist()]
+        table = table.set_column(place, SPLIT_MEMORY.field(place), [labels])
+    return table_bytes(table)

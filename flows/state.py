@@ -51,6 +51,18 @@ class StateRef:
             return None
         return self._git("cat-file", "blob", f"{at}:{path}").stdout
 
+    def paths(self, folder: str, commit: str | None = None) -> list[str]:
+        """Paths of the files directly below a folder at `commit` (default: now).
+
+        Raises:
+            WorkspaceError: as `head`.
+        """
+        at = commit or self.head()
+        if at is None:
+            return []
+        listed = self._git("ls-tree", "--full-tree", "-z", "--name-only", at, "--", f"{folder}/").stdout
+        return [name for name in listed.decode().split("\0") if name]
+
     def write(self, files: Mapping[str, bytes], message: str, expected: str | None) -> str:
         """Commit files on top of `expected` and move the ref from there.
 

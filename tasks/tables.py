@@ -75,6 +75,10 @@ SPLIT_MEMORY = pa.schema(
 )
 """splits.lock: the side of every item that a release was judged with, sorted by sha256."""
 
+RELEASE_ITEMS = pa.schema([("sha256", pa.binary(32)), ("side", pa.string())])
+"""items/<manifest sha256>.parquet on refs/graft/state: what a release was trained on (train, validation) and tested on
+(test), by content, sorted."""
+
 
 def table_bytes(table: pa.Table) -> bytes:
     """A Parquet file with the schema version in its metadata; equal tables give equal bytes."""
