@@ -9,7 +9,6 @@ seconds are the wall time of its process with DVC and imports; the script's are 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -18,10 +17,10 @@ from pathlib import Path
 
 from benchmarks.fresh_workspace import Adapted, Setting, fresh_workspace, warn_of_uncommitted
 from benchmarks.rounds import (
+    command_line,
+    conditions,
     keep_section,
-    load_note,
     load_now,
-    machine,
     markdown_table,
     median_of,
     median_ratio,
@@ -133,10 +132,9 @@ def per_stage(found: list[Comparison]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("packs", type=Path, nargs="+")
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="of the plain script's DataLoader")
     arguments = parser.parse_args()
     print(warn_of_uncommitted(), file=sys.stderr)
@@ -148,10 +146,10 @@ def main() -> None:
         for one in found
         if one.workers_tried
     )
-    words = f"{arguments.rounds} rounds, {load_note(load)}; {machine()}."
+    words = conditions(arguments.rounds, load)
     note = f"The plain script's DataLoader, tried once each: {tried}." if tried else ""
     text = "\n\n".join(part for part in (words, totals(found), note, per_stage(found)) if part)
-    keep_section("corridor", text)
+    keep_section("corridor", text, arguments.results)
     print(text)
 
 

@@ -18,11 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from benchmarks.rounds import Finished, timed
-from flows.desk import prepare_data
-from flows.dvc_commands import dvc_command, dvc_environment, ensure_dvc
-from flows.inputs import write_inputs
-from flows.params_file import data_edits, edited_params, parse_override
-from tasks.params import load_params
+from flows.dvc_commands import dvc_command, dvc_environment
 from tasks.workspace import STAGES, Workspace
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -87,17 +83,14 @@ class FreshWorkspace:
             unchanged=bool(result["unchanged"]),
         )
 
-    def prepare(self, setting: Setting) -> None:
-        """Everything that the flow does before its first stage, so that bare stages and `dvc repro` can run."""
-        ensure_dvc(self.workspace)
-        edits = data_edits(str(setting.data), self.workspace, self.root)
-        edits += [parse_override(text, self.workspace, self.root) for text in setting.overrides]
-        edited = edited_params(self.workspace, edits)
-        if edited.diff:
-            edited.keep()
-        params = load_params(self.workspace.params)
-        prepare_data(self.workspace, params)
-        write_inputs(self.workspace, params)
+    def prepare(self, setting: Setting, graph: bool = False) -> None:
+        """Make it ready for bare stages and `dvc repro`, as the flow does, by the clone's own code.
+
+        Args:
+            graph: also export the backbone.
+        """
+        command = [sys.executable, "-m", "benchmarks.prepared_workspace", setting.data, *setting.overrides]
+        timed([*command, *(["--graph"] if graph else [])], self.root, self.environment)
 
     def stage(self, stage: str) -> Finished:
         """Run one bare stage, without DVC."""
@@ -147,11 +140,7 @@ def exported_graph(setting: Setting, folder: Path) -> Path:
     """The backbone's graph in `folder`, as `fresh_workspace` takes it; exported there if it is not yet."""
     if not folder.exists():
         with fresh_workspace() as made:
-            made.prepare(setting)
-            params = load_params(made.workspace.params)
-            from tasks.backbones.graph import cached_backbone
-
-            cached_backbone(params.backbone, made.root, made.cache)
+            made.prepare(setting, graph=True)
             made.keep_graph(folder)
     return folder
 

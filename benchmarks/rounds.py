@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
@@ -18,6 +19,9 @@ from typing import TypeVar
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("torch", "torchvision", "onnxruntime", "pillow", "scikit-learn", "great-expectations", "dvc", "prefect")
 
+BUSY = 0.7
+"""A load average from here on spoils wall times; the script says so in its results."""
+
 Measured = TypeVar("Measured")
 
 
@@ -28,6 +32,16 @@ class Finished:
     seconds: float
     cpu_seconds: float
     stdout: str
+
+
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """The options that every measurement has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="the page that is rewritten (default: %(default)s)"
+    )
+    return parser
 
 
 def interleaved(cases: Mapping[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:
@@ -106,7 +120,7 @@ def machine() -> str:
     return f"{cores} cores ({_cpu_kind()}, {system}), Python {platform.python_version()}, {versions}"
 
 
-def keep_section(name: str, text: str, results: Path = RESULTS) -> None:
+def keep_section(name: str, text: str, results: Path) -> None:
     """Put `text` between the marks of `name` in the results; a section that is not there yet is appended."""
     begin, end = f"<!-- {name}: written by its script -->", f"<!-- end of {name} -->"
     section = f"{begin}\n{text.strip()}\n{end}"
@@ -117,9 +131,10 @@ def keep_section(name: str, text: str, results: Path = RESULTS) -> None:
     results.write_text(new, encoding="utf-8")
 
 
-def load_note(started_load: float) -> str:
-    """Whether the machine was free when the first round began, from the one-minute load average then."""
-    return "idle before the first round" if started_load < 0.5 else f"load average {started_load:.1f} at the start"
+def conditions(rounds: int, load: float) -> str:
+    """Rounds, how busy the machine was before the first (one-minute load average), and what it is."""
+    busy = "" if load < BUSY else f" **Provisional: the machine was busy (load average {load:.1f} at the start).**"
+    return f"Medians of {rounds} rounds on {machine()}.{busy}"
 
 
 def load_now() -> float:

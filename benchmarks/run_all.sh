@@ -1,0 +1,16 @@
+#!/bin/sh
+# Every figure that depends on the machine, into benchmarks/RESULTS.md; run it on an idle machine, about 25 minutes.
+#
+#   benchmarks/run_all.sh HYMENOPTERA DOGS_CATS MOBILENET_V2.pth PYTHON_WITH_CLEANVISION [ROUNDS]
+#
+# PYTHON names the interpreter of Graft's environment (default .venv/bin/python).
+set -eu
+cd "$(dirname "$0")/.."
+hymenoptera=$1 dogs_cats=$2 weights=$3 cleanvision=$4 rounds=${5:-3}
+python=${PYTHON:-.venv/bin/python}
+
+"$python" -m benchmarks.embed_rate "$dogs_cats" --weights "$weights" --rounds "$rounds"
+"$python" -m benchmarks.validate_rate "$dogs_cats" --cleanvision "$cleanvision" --rounds "$rounds"
+"$python" -m benchmarks.fixed_seconds "$dogs_cats" --weights "$weights" --rounds "$rounds"
+"$python" -m benchmarks.corridor "$dogs_cats" "$hymenoptera" --weights "$weights" --rounds "$rounds"
+"$python" -m benchmarks.flow_overhead "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
