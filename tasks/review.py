@@ -5,25 +5,37 @@ Run by hand: python -m tasks.review
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from tasks.confident_learning import label_margin, likely_wrong
-from tasks.errors import StageInputError
-from tasks.out_of_fold import out_of_fold
+from tasks.errors import StageInputError, counted
+from tasks.metrics import BoolVector, IntVector
+from tasks.out_of_fold import OutOfFold, out_of_fold
+from tasks.outliers import neighbour_distances
+from tasks.overlay import read_corrections
 from tasks.params import Params
 from tasks.plots.validation_page import write_validation_page
-from tasks.reports import KINDS, ReviewEntry, ReviewReport, write_bytes
+from tasks.reports import KINDS, NearDuplicatePair, ReviewEntry, ReviewReport, SplitReport, write_bytes
+from tasks.review_findings import (
+    Finding,
+    Pair,
+    accuracy,
+    contradictions,
+    doubted,
+    expected_wrong,
+    near_ties,
+    outliers,
+    ranked,
+)
+from tasks.review_sheet import sheet_bytes
 from tasks.stage import run_stage, say
 from tasks.tables import EMBEDDING_INDEX, SPLITS, read_table
+from tasks.threads import one_blas_thread
 from tasks.workspace import Workspace
-
-COLUMNS = (
-    "rank", "kind", "path", "label", "suggested", "score", "reason", "other", "other_label",
-    "action", "corrected_label", "who", "why", "sha256",
-)  # fmt: skip
 
 
 def review(workspace: Workspace, params: Params) -> None:
@@ -31,53 +43,155 @@ def review(workspace: Workspace, params: Params) -> None:
 
     Raises:
         StageInputError: splits and embeddings are missing, damaged, or not of the same items.
+        DataError: data/corrections.csv cannot be read.
     """
+    report = _reviewed(workspace, params) if params.review.max_items else _not_reviewed(workspace)
+    report.write(workspace.review_report)
+    write_bytes(workspace.review_list, sheet_bytes(report.entries))
+    write_validation_page(workspace, params, reviewed=True)
+    counts = ", ".join(f"{kind.replace('_', ' ')} {report.found[kind]}" for kind in KINDS if report.found[kind])
+    say(f"review: {counted(len(report.entries), 'item')} to look at ({counts or 'nothing found'})")
+    say("\n".join(["  reports/validation.html shows them, reports/review.csv takes corrections", *report.notes]))
+
+
+def _not_reviewed(workspace: Workspace) -> ReviewReport:
+    items = read_table(workspace.splits, SPLITS).num_rows
+    notes = ["nothing was reviewed: review.max_items is 0 (params.yaml)"]
+    return ReviewReport(
+        items=items,
+        scored=0,
+        decided=0,
+        accuracy=None,
+        expected_wrong=0,
+        found=dict.fromkeys(KINDS, 0),
+        entries=[],
+        notes=notes,
+    )
+
+
+def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
     splits = read_table(workspace.splits, SPLITS)
+    features = _read_features(workspace, splits)
+    labels = splits["label_index"].to_numpy().astype(np.int64)
+    names = _names(splits)
+    decided = _decided(splits, workspace, params.data.label_aliases)
+    pairs = [*_copies(splits, labels), *_near(splits, SplitReport.read(workspace.split_report).near_duplicates)]
+    with one_blas_thread():
+        probe = out_of_fold(features, labels, _groups(splits), max(names) + 1, params.review.max_fitted_items)
+        distances = neighbour_distances(features)
+    wrong = expected_wrong(probe, labels)
+    paths = {row: splits["path"][row].as_py() for pair in pairs for row in (pair.first, pair.second)}
+    findings = [
+        *contradictions(pairs, labels, probe.best if probe.scored.any() else None, names, paths),
+        *doubted(probe, labels, wrong, names),
+        *outliers(distances),
+        *near_ties(probe, labels, names),
+    ]
+    kept, found = ranked(findings, decided, params.review.max_items)
+    share = accuracy(probe, labels)
+    return ReviewReport(
+        items=len(labels),
+        scored=int(probe.scored.sum()),
+        decided=int(decided.sum()),
+        accuracy=None if share is None else round(share, 4),
+        expected_wrong=wrong,
+        found=found,
+        entries=[_entry(splits, rank, finding, names) for rank, finding in enumerate(kept, 1)],
+        notes=_notes(probe, labels, names),
+    )
+
+
+def _read_features(workspace: Workspace, splits: pa.Table) -> npt.NDArray[np.floating]:
+    """A memory map of the features: a million rows are read in blocks."""
     index = read_table(workspace.embedding_index, EMBEDDING_INDEX)
     if not index.equals(splits.select(EMBEDDING_INDEX.names)):
         raise StageInputError(
             f"{workspace.embedding_index} lists other items than {workspace.splits}; run `graft adapt` (stage split)"
         )
-    rows = splits.to_pydict()
-    features = np.load(workspace.features, allow_pickle=False)
-    labels = np.array(rows["label_index"], dtype=np.int64)
-    groups = np.unique(
-        [group or path for group, path in zip(rows["group"], rows["path"], strict=True)], return_inverse=True
-    )[1]
-    found = out_of_fold(features, labels, groups, params.review.folds, params.review.seed)
-    names = dict(zip(rows["label_index"], rows["label"], strict=True))
-    margin = label_margin(found.probabilities, labels)
-    wrong = np.flatnonzero(likely_wrong(found.probabilities, labels) & found.scored)
-    order = wrong[np.argsort(margin[wrong], kind="stable")][: params.review.max_items]
-    entries = [
-        ReviewEntry(
-            rank=rank,
-            kind="likely_wrong",
-            path=rows["path"][row],
-            sha256=rows["sha256"][row],
-            label=rows["label"][row],
-            suggested=names[int(found.probabilities[row].argmax())],
-            score=round(float((1 - margin[row]) / 2), 4),
-            reason=f"the others look like {names[int(found.probabilities[row].argmax())]}",
-            side=rows["side"][row],
+    try:
+        features: npt.NDArray[np.floating] = np.load(workspace.features, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as err:
+        raise StageInputError(f"{workspace.features} cannot be read ({err}); run `graft adapt` (stage embed)") from err
+    if features.ndim != 2 or len(features) != splits.num_rows:
+        raise StageInputError(
+            f"{workspace.features} has the shape {features.shape}, expected {splits.num_rows} rows; run `graft adapt` "
+            "(stage embed)"
         )
-        for rank, row in enumerate(order, 1)
+    return features
+
+
+def _names(splits: pa.Table) -> dict[int, str]:
+    pairs = splits.select(["label_index", "label"]).group_by(["label_index", "label"]).aggregate([])
+    return dict(zip(pairs["label_index"].to_pylist(), pairs["label"].to_pylist(), strict=True))
+
+
+def _groups(splits: pa.Table) -> IntVector:
+    """(items,) group numbers; an item without a group is one of its own."""
+    alone = pc.binary_join_element_wise("item:", splits["path"], "")
+    return _codes(pc.coalesce(splits["group"], alone))
+
+
+def _codes(column: pa.ChunkedArray) -> IntVector:
+    encoded = column.combine_chunks().dictionary_encode()
+    codes: IntVector = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+def _decided(splits: pa.Table, workspace: Workspace, aliases: Mapping[str, str]) -> BoolVector:
+    """(items,) whether a person's last word on the content is the label that it bears."""
+    words = {one.sha256: one.label for one in read_corrections(workspace.corrections) if one.label is not None}
+    decided = np.zeros(splits.num_rows, dtype=np.bool_)
+    rows = np.flatnonzero(pc.is_in(splits["sha256"], pa.array(list(words), pa.string())).to_numpy())
+    for row in rows:
+        word = words[splits["sha256"][int(row)].as_py()]
+        decided[row] = aliases.get(word, word) == splits["label"][int(row)].as_py()
+    return decided
+
+
+def _copies(splits: pa.Table, labels: IntVector) -> list[Pair]:
+    """Items with the same bytes and another label: each with the first of that content."""
+    codes = _codes(splits["sha256"])
+    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    rows = np.flatnonzero(counts[codes] > 1)
+    return [Pair(int(first[codes[row]]), int(row), 1.0) for row in rows if labels[row] != labels[first[codes[row]]]]
+
+
+def _near(splits: pa.Table, links: list[NearDuplicatePair]) -> list[Pair]:
+    ends = [pa.array([getattr(link, end) for link in links], pa.string()) for end in ("first", "second")]
+    firsts, seconds = (pc.index_in(end, splits["path"]).to_pylist() for end in ends)
+    return [
+        Pair(first, second, min(max(link.cosine, 0.0), 0.9999))
+        for first, second, link in zip(firsts, seconds, links, strict=True)
+        if first is not None and second is not None
     ]
-    report = ReviewReport(
-        items=len(labels),
-        scored=int(found.scored.sum()),
-        confirmed=0,
-        accuracy=round(float((found.probabilities.argmax(axis=1) == labels)[found.scored].mean()), 4),
-        found={kind: len(wrong) if kind == "likely_wrong" else 0 for kind in KINDS},
-        entries=entries,
+
+
+def _entry(splits: pa.Table, rank: int, finding: Finding, names: Mapping[int, str]) -> ReviewEntry:
+    cells = splits.slice(finding.row, 1).to_pylist()[0]
+    other = None if finding.other is None else splits.slice(finding.other, 1).to_pylist()[0]
+    return ReviewEntry(
+        rank=rank,
+        kind=finding.kind,
+        path=cells["path"],
+        sha256=cells["sha256"],
+        label=cells["label"],
+        suggested=None if finding.suggested is None else names[finding.suggested],
+        score=round(finding.score, 4),
+        reason=finding.reason,
+        side=cells["side"],
+        other=other and other["path"],
+        other_label=other and other["label"],
     )
-    report.write(workspace.review_report)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    write_bytes(workspace.review_list, text.getvalue().encode())
-    write_validation_page(workspace, params, reviewed=True)
-    say(f"review: {len(entries)} items to look at, see reports/validation.html")
+
+
+def _notes(probe: OutOfFold, labels: IntVector, names: Mapping[int, str]) -> list[str]:
+    lonely = sorted(names[int(label)] for label in np.unique(labels[~probe.scored]))
+    notes = [f"no label of {', '.join(map(repr, lonely))} was judged: all its items are of one group"] if lonely else []
+    if len(probe.learned) < len(labels):
+        notes.append(
+            f"the probe learned from {len(probe.learned)} of {len(labels)} items (review.max_fitted_items), judged all"
+        )
+    return notes
 
 
 if __name__ == "__main__":

@@ -64,8 +64,7 @@ class RidgePath:
         left = residual / (1.0 - leverage)[:, None]
         for block in self.members:
             rows, root = coordinates[block], self.root_weight[block]
-            hat = (rows * shrunk) @ rows.T + np.outer(root, root) / total
-            left[block] = np.linalg.solve(np.eye(len(block)) - hat, residual[block])
+            left[block] = _without_itself(rows, shrunk, root / np.sqrt(total), residual[block])
         return np.asarray(self.targets - left / self.root_weight[:, None])
 
     def _shrinkage(self, strength: float) -> FloatVector:
@@ -75,6 +74,21 @@ class RidgePath:
         """(rank, classes) solution along the axes."""
         centred = self.root_weight[:, None] * (self.targets - self.target_mean)
         return self._shrinkage(strength)[:, None] * (self.decomposed.coordinates.T @ centred)
+
+
+def _without_itself(
+    rows: FloatMatrix, shrunk: FloatVector, mean_root: FloatVector, residual: FloatMatrix
+) -> FloatMatrix:
+    """The inverse of (identity - the block's hat matrix) times the block's residual.
+
+    A block of more items than axes is inverted along the axes (Woodbury), so that a group's size costs no cube.
+    """
+    if len(rows) <= rows.shape[1]:
+        hat = (rows * shrunk) @ rows.T + np.outer(mean_root, mean_root)
+        return np.asarray(np.linalg.solve(np.eye(len(rows)) - hat, residual))
+    basis = np.column_stack([rows * np.sqrt(shrunk), mean_root])
+    inner = np.linalg.solve(np.eye(basis.shape[1]) - basis.T @ basis, basis.T @ residual)
+    return np.asarray(residual + basis @ inner)
 
 
 def logit_scale(scores: FloatMatrix, labels: IntVector, weight: FloatVector) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -38,3 +40,13 @@ def limit_threads(limit: int) -> None:
 
     os.environ.update(thread_environment(limit))
     threadpool_limits(limits=limit)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Sums in one order: with several threads the last bit of a matrix product depends on how many there are."""
+    import scipy.optimize  # noqa: F401  (its own BLAS must be loaded before it can be limited)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield

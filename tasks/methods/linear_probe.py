@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +16,7 @@ from tasks.params.linear_probe import LinearProbeParams
 from tasks.principal_axes import PrincipalAxes, Standardisation
 from tasks.reports.adaptation import StrengthScore
 from tasks.ridge import RidgePath, logit_scale
+from tasks.threads import one_blas_thread
 
 STRONGEST, WEAKEST = 1e3, 1e-3
 """Ends of the grid of strengths, for features standardised to rows of length 1."""
@@ -101,16 +100,6 @@ def class_weights(labels: IntVector, classes: int, scheme: str) -> FloatVector:
     if scheme == "none":
         return np.ones(len(labels))
     return np.asarray(len(labels) / (classes * np.bincount(labels, minlength=classes)))[labels]
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Sums in one order: with several threads the last bit of a matrix product depends on how many there are."""
-    import scipy.optimize  # noqa: F401  (its own BLAS must be loaded before it can be limited)
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 def _check(data: LabelledFeatures) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from tasks.reports.document import Record, Report
 
 ReviewKind = Literal["likely_wrong", "conflicting_near_duplicate", "outlier", "uncertain"]
-KINDS: tuple[ReviewKind, ...] = ("likely_wrong", "conflicting_near_duplicate", "outlier", "uncertain")
+KINDS: tuple[ReviewKind, ...] = ("conflicting_near_duplicate", "likely_wrong", "outlier", "uncertain")
 """In the order of the list. An item stands once, under the first kind that names it."""
 
 
@@ -15,8 +15,8 @@ class ReviewEntry(Record):
     """One item to look at.
 
     `rank` counts from 1 through the whole list; `score` is in [0, 1], 1 the most telling, comparable within a kind
-    alone. `suggested` is the class that the others of its kind speak for, or None. `other` and `other_label` name the
-    item that it contradicts (conflicting_near_duplicate).
+    alone. `suggested` is the class that the other items speak for, where it is not the label. `other` and `other_label`
+    name the item that it contradicts (conflicting_near_duplicate).
     """
 
     rank: int
@@ -33,18 +33,20 @@ class ReviewEntry(Record):
 
 
 class ReviewReport(Report):
-    """`found` counts each kind before `review.max_items` cut it; `accuracy` is out of fold (None: nothing held out).
+    """What was looked at and what was found.
 
-    `scored` of the `items` were held out once; `confirmed` were looked at before (data/corrections.csv) and are not
-    named again.
+    `found` counts each kind before `review.max_items` cut it. `scored` of the `items` were judged by a probe that did
+    not see them, whose `accuracy` by the given labels is told (None: none was). `expected_wrong` estimates how many
+    labels are wrong. `decided` items were decided on by a person (data/corrections.csv) and are not named again.
     """
 
     produced_by: ClassVar[str] = "review"
 
     items: int
     scored: int
-    confirmed: int
+    decided: int
     accuracy: float | None
+    expected_wrong: int
     found: dict[ReviewKind, int]
     entries: list[ReviewEntry]
     notes: list[str] = []
