@@ -41,6 +41,7 @@ _KEPT = (
     "stroke-opacity",
     "opacity",
     "text-anchor",
+    "font-weight",
 )
 _TOKEN = re.compile(r"~(\d+)~")
 _XLINK = "{http://www.w3.org/1999/xlink}href"

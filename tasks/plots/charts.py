@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.plots import canvas
-from tasks.plots.number_text import interval_text, ratio_text, signed_interval_text, signed_text, strength_text
+from tasks.plots.number_text import (
+    count_text,
+    interval_text,
+    ratio_text,
+    signed_interval_text,
+    signed_text,
+    strength_text,
+)
 from tasks.reports import Estimate, StrengthScore
 
 if TYPE_CHECKING:
@@ -57,21 +64,28 @@ def _forest(
         _nice_ends(axes, ends)
         axes.set_ylim(_ROW * len(rows), 0)
         axes.set_yticks([])
-        axes.grid(axis="x")
-        low, high = axes.get_xlim()
         for place, ((name, estimate), (value, interval)) in enumerate(zip(rows, texts, strict=True)):
-            colour, middle = canvas.OURS if name in ours else canvas.OTHER, _ROW * place + 31
-            axes.plot([estimate.low, estimate.high], [middle] * 2, color=colour, linewidth=11, alpha=0.38)
-            axes.plot([estimate.value] * 2, [middle - 9, middle + 9], color=colour, linewidth=3)
-            axes.text(low, _ROW * place + 15, drawn.word(name, 24))
-            shown = drawn.word(f"{value}   {interval}", 40)
-            axes.text(high, _ROW * place + 15, shown, ha="right")
-        if line is not None:
-            axes.axvline(line, color=canvas.INK, linewidth=1.5, dashes=(3, 2))
+            top, colour = _ROW * place, canvas.OURS if name in ours else canvas.OTHER
+            axes.vlines(axes.get_xticks(), top + 22, top + _ROW, color=canvas.LINE, linewidth=1)
+            axes.plot([estimate.low, estimate.high], [top + 32] * 2, color=colour, linewidth=11, alpha=0.38)
+            axes.plot([estimate.value] * 2, [top + 24, top + 40], color=colour, linewidth=3)
+            if line is not None:
+                axes.vlines(line, top + 20, top + _ROW, color=canvas.INK, linewidth=1.5, linestyle=(0, (3, 2)))
+            _row_text(drawn, top + 14, name, value, interval)
         said = "; ".join(
             f"{name} {value}, {interval}" for (name, _), (value, interval) in zip(rows, texts, strict=True)
         )
         return Chart(title, drawn.svg(f"{title}: {said}"))
+
+
+def _row_text(drawn: canvas.Drawing, baseline: float, name: str, value: str, interval: str) -> None:
+    """Name at the left, value and interval at the right, above the row's bar."""
+    axes = drawn.axes
+    low, high = axes.get_xlim()
+    pixel = (high - low) / axes.bbox.width
+    axes.text(low, baseline, drawn.word(name, 24))
+    axes.text(high - pixel * (8 + 6.7 * len(interval)), baseline, value, ha="right", fontweight="bold")
+    axes.text(high, baseline, interval, ha="right", color=canvas.QUIET)
 
 
 def _nice_ends(axes: Axes, ends: tuple[float, float]) -> None:
@@ -81,9 +95,18 @@ def _nice_ends(axes: Axes, ends: tuple[float, float]) -> None:
     ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(*ends)
     axes.set_xlim(ticks[0], ticks[-1])
     axes.set_xticks(ticks)
-    labels = axes.set_xticklabels([f"{tick:.3g}".replace("-", "\N{MINUS SIGN}") for tick in ticks])
+    labels = axes.set_xticklabels([strength_text(tick) for tick in ticks])
     labels[0].set_horizontalalignment("left")
     labels[-1].set_horizontalalignment("right")
+
+
+def tick_text(value: float) -> str:
+    """A number under an axis: short, thousands separated.
+
+    >>> tick_text(0.001), tick_text(10000)
+    ('0.001', '10,000')
+    """
+    return strength_text(value) if abs(value) < 1000 else count_text(value)
 
 
 def strength_curves(scores: Sequence[StrengthScore], chosen: float) -> list[Chart]:
@@ -108,7 +131,7 @@ def _curve(title: str, strengths: Sequence[float], values: Sequence[float], chos
         axes.xaxis.set_major_locator(LogLocator(numticks=5))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.xaxis.set_major_formatter(lambda value, _: strength_text(value))
+        axes.xaxis.set_major_formatter(lambda value, _: tick_text(value))
         axes.grid(axis="y")
         axes.plot(strengths, values, color=canvas.OURS, linewidth=2)
         for index, (strength, value) in enumerate(zip(strengths, values, strict=True)):

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tasks.params import Params
 from tasks.plots import canvas
-from tasks.plots.charts import Chart
+from tasks.plots.charts import Chart, tick_text
 from tasks.plots.number_text import count_text, strength_text
 from tasks.reports import Side, SplitReport, ValidationReport
 
@@ -166,7 +166,7 @@ def _few_ticks(axes: Axes, log_ends: tuple[float, float] | None = None) -> None:
     else:
         axes.xaxis.set_major_locator(FixedLocator(_round_between(*log_ends)))
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: strength_text(value) if abs(value) < 1000 else count_text(value))
+    axes.xaxis.set_major_formatter(lambda value, _: tick_text(value))
 
 
 def _round_between(low: float, high: float) -> list[float]:

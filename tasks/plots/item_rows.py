@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.plots.mends import MENDS, TITLES
+from tasks.plots.mends import FAULTS, MENDS, TITLES
 from tasks.plots.thumbnails import Wanted
 from tasks.reports import FailingItem, RuleResult, ValidationReport
 
@@ -27,11 +27,12 @@ class Fact:
 
 @dataclass(frozen=True)
 class ItemRow:
-    """One file with what is to be said of it."""
+    """One file with what is to be said of it; `copies` are files of the same content, of which it is the first."""
 
     path: str
     label: str | None
     note: str
+    copies: tuple[ItemRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ItemGroup:
 
     @property
     def more(self) -> int:
-        return self.total - len(self.cards) - len(self.rows)
+        return self.total - len(self.rows) - sum(1 + len(card.copies) for card in self.cards)
 
 
 def item_facts(items: pa.Table, paths: Iterable[str]) -> dict[str, Fact]:
@@ -69,11 +70,16 @@ def quarantine_groups(report: ValidationReport, facts: Mapping[str, Fact]) -> li
     rule_of = {item.path: rule.rule for rule in report.rules if rule.severity == "critical" for item in rule.failing}
     groups: dict[tuple[str, str], list[FailingItem]] = {}
     for item in report.quarantined:
-        rule = rule_of.get(item.path, "")
-        fault = "" if rule in TITLES and rule != "decodable" else item.reason.split(":")[0]
-        groups.setdefault((rule, fault), []).append(item)
+        groups.setdefault(_kind(rule_of.get(item.path, ""), item.reason), []).append(item)
     ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return [_group(_title(*key), MENDS.get(key[0], ""), failing, facts) for key, failing in ordered]
+    return [_group(title, mend, failing, facts) for (title, mend), failing in ordered]
+
+
+def _kind(rule: str, reason: str) -> tuple[str, str]:
+    """Title and mend."""
+    if rule in TITLES:
+        return TITLES[rule], MENDS[rule]
+    return next((title, mend) for words, title, mend in FAULTS if words in reason)
 
 
 def warning_groups(report: ValidationReport, facts: Mapping[str, Fact]) -> list[ItemGroup]:
@@ -88,20 +94,23 @@ def warning_groups(report: ValidationReport, facts: Mapping[str, Fact]) -> list[
     ]
 
 
-def _title(rule: str, fault: str) -> str:
-    """The fault, where it tells more than the rule."""
-    return fault[:1].upper() + fault[1:] if fault else TITLES[rule]
-
-
 def _group(title: str, mend: str, failing: list[FailingItem], facts: Mapping[str, Fact]) -> ItemGroup:
     nothing = Fact(None, None, False)
-    drawable = [item for item in failing if facts.get(item.path, nothing).drawable]
-    others = [item for item in failing if not facts.get(item.path, nothing).drawable]
+    rows = [ItemRow(item.path, facts.get(item.path, nothing).label, item.reason) for item in failing]
+    drawable = [row for row in rows if facts.get(row.path, nothing).drawable]
+    others = [row for row in rows if not facts.get(row.path, nothing).drawable]
+    return ItemGroup(title, mend, len(failing), _folded(drawable, facts)[:MOST_CARDS], others[:MOST_ROWS])
 
-    def rows(items: list[FailingItem]) -> list[ItemRow]:
-        return [ItemRow(item.path, facts.get(item.path, nothing).label, item.reason) for item in items]
 
-    return ItemGroup(title, mend, len(failing), rows(drawable[:MOST_CARDS]), rows(others[:MOST_ROWS]))
+def _folded(rows: list[ItemRow], facts: Mapping[str, Fact]) -> list[ItemRow]:
+    """One card for each content, with the other files that hold it: one picture says what they share."""
+    of_content: dict[str | None, list[ItemRow]] = {}
+    for row in rows:
+        of_content.setdefault(facts[row.path].sha256, []).append(row)
+    return [
+        replace(alike[0], note="", copies=tuple(alike[1:])) if len(alike) > 1 else alike[0]
+        for alike in of_content.values()
+    ]
 
 
 @dataclass(frozen=True)

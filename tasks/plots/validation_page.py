@@ -18,13 +18,14 @@ from tasks.plots import data_charts, item_rows, pair_rows, review_rows
 from tasks.plots.item_rows import Fact
 from tasks.plots.page import Pictures, render
 from tasks.plots.thumbnails import make_thumbnails
-from tasks.reports import ReviewReport, SplitReport, ValidationReport, write_bytes
+from tasks.reports import OverlayReport, ReviewReport, SplitReport, ValidationReport, write_bytes
 from tasks.tables import ITEMS, SPLITS, read_table
 from tasks.workspace import Workspace
 
 OPEN_ROWS = 20
 MOST_CLASSES = 500
 MOST_LISTED = 50
+MOST_COPIES = 4
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def _pictures(sources: DataSources, sections: dict[str, Any], facts: dict[str, F
 
 def _figures(sources: DataSources) -> dict[str, Any]:
     report = sources.report
+    overlay = report.overlay
     broken = item_rows.broken_rules(report.rules)
     counts = data_charts.class_counts(report, sources.split)
     return {
@@ -122,7 +124,10 @@ def _figures(sources: DataSources) -> dict[str, Any]:
         "balance": data_charts.balance_chart(counts),
         "shapes": data_charts.shape_charts(sources.items, sources.params),
         "kinds": data_charts.kinds(sources.items),
+        "overlay": overlay,
+        "decided": overlay != OverlayReport(),
         "open_rows": OPEN_ROWS,
         "most_classes": MOST_CLASSES,
         "most_listed": MOST_LISTED,
+        "most_copies": MOST_COPIES,
     }
