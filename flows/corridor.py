@@ -30,6 +30,9 @@ from tasks.workspace import Workspace
 BEFORE_THE_PAGE = ("validate", "embed", "split", "review", "adapt", "evaluate")
 """The stages before gate, which renders reports/report.html."""
 
+BEFORE_THE_DATA_PAGE = ("validate", "embed", "split", "review")
+"""The stages up to review, which renders reports/validation.html; validate does so itself when it refuses."""
+
 
 class StageDied(StageFailed):
     """The stage's process ended without its own word: a crash or a kill, which may pass the second time."""
@@ -193,10 +196,15 @@ class CorridorRun:
         if outcome.state not in ("done", "unchanged"):
             logger.warning("split did not reproduce itself from its memory: %s", "; ".join(outcome.reasons))
 
-    def _ended(self, state: str, reasons: list[str], stopped_in: str | None = None) -> RunResult:
+    def _remove_stale_pages(self, state: str, stopped_in: str | None) -> None:
+        """The pages of an earlier run would tell of other data or another model."""
         if stopped_in in BEFORE_THE_PAGE:
-            # The page of an earlier run would tell of other data or another model.
             self.workspace.page.unlink(missing_ok=True)
+        if stopped_in in BEFORE_THE_DATA_PAGE and (state, stopped_in) != ("refused", "validate"):
+            self.workspace.validation_page.unlink(missing_ok=True)
+
+    def _ended(self, state: str, reasons: list[str], stopped_in: str | None = None) -> RunResult:
+        self._remove_stale_pages(state, stopped_in)
         changes: dict[str, Any] = {"state": state, "reasons": reasons, "seconds": self.seconds}
         changes["stopped_in"] = stopped_in
         if (state, stopped_in) == ("refused", "validate"):
