@@ -137,6 +137,31 @@ def migrate(
     print(migrate_here(Workspace.find(workspace), dry_run))
 
 
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option("--max-bytes", metavar="SIZE", help="Make room until all is under 5GB, 500MB, ..."),
+    ] = None,
+    keep_runs: Annotated[
+        int, typer.Option("--keep-runs", metavar="N", min=0, help="Runs that keep result and log.")
+    ] = 20,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Remove what nothing refers to from caches, run workspaces, checkpoints and DVC's cache.
+
+    With --max-bytes also the least recently used of what may be of use, old releases among it. What is live, the
+    release before it, the newest two releases and a workspace in which a run works are never touched.
+    """
+    from flows.gc import collect_garbage, parse_size, report_text
+
+    limit = None if max_bytes is None else parse_size(max_bytes)
+    collection = collect_garbage(Workspace.find(workspace), dry_run, limit, keep_runs)
+    print(collection.model_dump_json() if as_json else report_text(collection))
+
+
 @data_app.command("check")
 def data_check(
     path: Annotated[str, typer.Argument(metavar="PATH")],
@@ -167,6 +192,27 @@ def data_add(path: Annotated[str, typer.Argument(metavar="PATH")], workspace: Wo
     from flows.data_commands import add_here
 
     say(add_here(Workspace.find(workspace), Path(path)))
+
+
+@data_app.command("fix")
+def data_fix(
+    review: Annotated[Path, typer.Argument(metavar="REVIEW.csv")],
+    who: Annotated[str | None, typer.Option("--who", help="Who decided, for rows without one; default: git.")] = None,
+    why: Annotated[str | None, typer.Option("--why", help="The reason, for rows without one.")] = None,
+    new_class: Annotated[
+        list[str] | None, typer.Option("--new-class", metavar="LABEL", help="A label that no item bears yet.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show; write nothing.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Take over what people filled into reports/review.csv: corrected_label, or action keep or leave_out; who and why.
+
+    The raw files stay as they are: decisions go to data/corrections.csv, which belongs to git.
+    """
+    from flows.label_fix import FixOptions, fix_here
+
+    options = FixOptions(who=who, why=why, new_classes=new_class or (), dry_run=dry_run)
+    print(fix_here(Workspace.find(workspace), review.expanduser(), options))
 
 
 def _exit_on_term(number: int, _frame: FrameType | None) -> NoReturn:

@@ -5,6 +5,7 @@ Run by hand: python -m tasks.review
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,9 +34,12 @@ from tasks.review_findings import (
 )
 from tasks.review_sheet import sheet_bytes
 from tasks.stage import run_stage, say
-from tasks.tables import EMBEDDING_INDEX, SPLITS, read_table
+from tasks.tables import EMBEDDING_INDEX, ITEMS, SPLITS, read_table
 from tasks.threads import one_blas_thread
 from tasks.workspace import Workspace
+
+SET_ASIDE = "quarantined"
+"""In place of the side of an item that validate let on no side."""
 
 
 def review(workspace: Workspace, params: Params) -> None:
@@ -75,7 +79,7 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
     labels = splits["label_index"].to_numpy().astype(np.int64)
     names = _names(splits)
     decided = _decided(splits, workspace, params.data.label_aliases)
-    pairs = [*_copies(splits, labels), *_near(splits, SplitReport.read(workspace.split_report).near_duplicates)]
+    pairs = _near(splits, SplitReport.read(workspace.split_report).near_duplicates)
     with one_blas_thread():
         probe = out_of_fold(features, labels, _groups(splits), max(names) + 1, params.review.max_fitted_items)
         distances = neighbour_distances(features)
@@ -88,6 +92,9 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
         *near_ties(probe, labels, names),
     ]
     kept, found = ranked(findings, decided, params.review.max_items)
+    copies = _copies(workspace)
+    found["conflicting_near_duplicate"] += len(copies)
+    listed = [*copies[: params.review.max_items], *(_entry(splits, finding, names) for finding in kept)]
     share = accuracy(probe, labels)
     return ReviewReport(
         items=len(labels),
@@ -96,7 +103,7 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
         accuracy=None if share is None else round(share, 4),
         expected_wrong=wrong,
         found=found,
-        entries=[_entry(splits, rank, finding, names) for rank, finding in enumerate(kept, 1)],
+        entries=[entry.model_copy(update={"rank": rank}) for rank, entry in enumerate(listed, 1)],
         notes=_notes(probe, labels, names),
     )
 
@@ -148,29 +155,52 @@ def _decided(splits: pa.Table, workspace: Workspace, aliases: Mapping[str, str])
     return decided
 
 
-def _copies(splits: pa.Table, labels: IntVector) -> list[Pair]:
-    """Items with the same bytes and another label: each with the first of that content."""
-    codes = _codes(splits["sha256"])
-    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
-    rows = np.flatnonzero(counts[codes] > 1)
-    return [Pair(int(first[codes[row]]), int(row), 1.0) for row in rows if labels[row] != labels[first[codes[row]]]]
+def _copies(workspace: Workspace) -> list[ReviewEntry]:
+    """Files of one content under several labels: validate set them aside, and only a person can say which is right."""
+    items = read_table(workspace.items, ITEMS)
+    usable = pc.and_(pc.equal(items["status"], "quarantined"), pc.is_valid(items["perceptual_hash"]))
+    rows = items.filter(usable).select(["path", "sha256", "label", "reason"]).to_pylist()
+    of_content: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        of_content[row["sha256"]].append(row)
+    entries = []
+    for same in of_content.values():
+        for row in same:
+            other = next((one for one in same if one["label"] != row["label"]), None)
+            if other is not None:
+                entries.append(
+                    ReviewEntry(
+                        rank=0,
+                        kind="conflicting_near_duplicate",
+                        path=row["path"],
+                        sha256=row["sha256"],
+                        label=row["label"],
+                        suggested=None,
+                        score=1.0,
+                        reason=row["reason"],
+                        side=SET_ASIDE,
+                        other=other["path"],
+                        other_label=other["label"],
+                    )
+                )
+    return entries
 
 
 def _near(splits: pa.Table, links: list[NearDuplicatePair]) -> list[Pair]:
     ends = [pa.array([getattr(link, end) for link in links], pa.string()) for end in ("first", "second")]
     firsts, seconds = (pc.index_in(end, splits["path"]).to_pylist() for end in ends)
     return [
-        Pair(first, second, min(max(link.cosine, 0.0), 0.9999))
+        Pair(first, second, min(max(link.cosine, 0.0), 1.0))
         for first, second, link in zip(firsts, seconds, links, strict=True)
         if first is not None and second is not None
     ]
 
 
-def _entry(splits: pa.Table, rank: int, finding: Finding, names: Mapping[int, str]) -> ReviewEntry:
+def _entry(splits: pa.Table, finding: Finding, names: Mapping[int, str]) -> ReviewEntry:
     cells = splits.slice(finding.row, 1).to_pylist()[0]
     other = None if finding.other is None else splits.slice(finding.other, 1).to_pylist()[0]
     return ReviewEntry(
-        rank=rank,
+        rank=0,
         kind=finding.kind,
         path=cells["path"],
         sha256=cells["sha256"],

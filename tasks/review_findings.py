@@ -88,7 +88,7 @@ def outliers(distances: npt.NDArray[np.float32]) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two rows that show one picture; `alike` in [0, 1], 1 for the very same bytes."""
+    """Two rows that show one picture; `alike` is their cosine, in [0, 1]."""
 
     first: int
     second: int
@@ -108,14 +108,13 @@ def contradictions(
         for row, other in ((pair.first, pair.second), (pair.second, pair.first)):
             if labels[pair.first] == labels[pair.second]:
                 continue
-            like = "the same file as" if pair.alike == 1.0 else "nearly the same picture as"
             speaks = best is not None and best[row] == labels[other]
             found.append(
                 Finding(
                     "conflicting_near_duplicate",
                     row,
                     pair.alike,
-                    f"{like} {paths[other]}, which is labelled {names[int(labels[other])]!r}",
+                    f"nearly the same picture as {paths[other]}, which is labelled {names[int(labels[other])]!r}",
                     suggested=int(labels[other]) if speaks else None,
                     other=other,
                 )
