@@ -215,6 +215,28 @@ def data_fix(
     print(fix_here(Workspace.find(workspace), review.expanduser(), options))
 
 
+@data_app.command("forget")
+def data_forget(
+    items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Paths of items, or their sha256.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in data/forgotten.csv.")],
+    who: Annotated[str | None, typer.Option("--who", metavar="NAME", help="Who decided; default: git's name.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; do nothing.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Take items out of the data set, the caches and the reports for good, and keep them out by their sha256.
+
+    Releases that were trained on them are listed and stay. Interrupted, the same command completes it.
+    """
+    from flows.forget import ask, forget_here
+
+    def confirm(summary: str) -> bool:
+        return ask(summary, yes, sys.stdin.isatty())
+
+    if not forget_here(Workspace.find(workspace), items, reason, who, confirm, say, dry_run):
+        say("nothing was forgotten")
+
+
 def _exit_on_term(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +85,26 @@ def shard_rows(width: int) -> int:
 def cache_folder(cache: Path, key: str) -> Path:
     """Where rows of one key lie."""
     return cache / "features" / key
+
+
+def forget_rows(cache: Path, items: Collection[str]) -> int:
+    """Take the rows of items (sha256) out of every shard of every key; returns how many rows there were.
+
+    A shard without them is written before the old one is removed: interrupted, the next call finds the rest.
+    """
+    gone, removed = {bytes.fromhex(item) for item in items}, 0
+    for shard in sorted((cache / "features").glob("*/rows-*.npz")):
+        data = shard.read_bytes()
+        if bytes_sha256(data) != shard.stem.removeprefix("rows-"):
+            shard.unlink(missing_ok=True)  # damaged: what it holds cannot be told, and it would not be used
+            continue
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            names, rows = arrays["names"], arrays["rows"]
+        kept = np.array([name.tobytes() not in gone for name in names], dtype=np.bool_)
+        if kept.all():
+            continue
+        if kept.any():
+            FeatureCache(shard.parent, rows.shape[1]).append([name.tobytes().hex() for name in names[kept]], rows[kept])
+        shard.unlink(missing_ok=True)
+        removed += int((~kept).sum())
+    return removed
