@@ -64,7 +64,7 @@ def _not_reviewed(workspace: Workspace) -> ReviewReport:
     return ReviewReport(
         items=items,
         scored=0,
-        decided=0,
+        confirmed=0,
         accuracy=None,
         expected_wrong=0,
         found=dict.fromkeys(KINDS, 0),
@@ -99,7 +99,7 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
     return ReviewReport(
         items=len(labels),
         scored=int(probe.scored.sum()),
-        decided=int(decided.sum()),
+        confirmed=int(decided.sum()),
         accuracy=None if share is None else round(share, 4),
         expected_wrong=wrong,
         found=found,

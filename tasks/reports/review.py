@@ -37,14 +37,14 @@ class ReviewReport(Report):
 
     `found` counts each kind before `review.max_items` cut it. `scored` of the `items` were judged by a probe that did
     not see them, whose `accuracy` by the given labels is told (None: none was). `expected_wrong` estimates how many
-    labels are wrong. `decided` items were decided on by a person (data/corrections.csv) and are not named again.
+    labels are wrong. `confirmed` items bear the label that a person decided on (data/corrections.csv) and are not named again.
     """
 
     produced_by: ClassVar[str] = "review"
 
     items: int
     scored: int
-    decided: int
+    confirmed: int
     accuracy: float | None
     expected_wrong: int
     found: dict[ReviewKind, int]
