@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import io
-import threading
+import stat
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from tasks.decoding import UndecodableImage, pixels_of, read_header
+from tasks.decoding_memory import room_to_decode
 from tasks.digests import bytes_sha256
 from tasks.params import ValidateParams
-from tasks.preprocess import UndecodableImage, read_header, to_rgb, upright
+from tasks.threads import usable_cores
 
 LONGEST_SIDE = 160
 MOST_BYTES = 1_500_000
 """Of all data URIs on one page together: what a phone loads without a wait, and a mail still carries."""
 
-_THREADS = 4
-_LARGE_PIXELS = 4_000_000
+_MOST_THREADS = 4
 _BYTES_PER_PIXEL = 8
-_large_image = threading.Lock()
-"""Held while a large image is decoded, as at the door: one at a time bounds the memory."""
+_HEADER_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def make_thumbnails(
         most_bytes: the budget.
     """
     once = list({item.path: item for item in wanted}.values())
-    with ThreadPoolExecutor(_THREADS, "thumbnail") as pool:
+    with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()), "thumbnail") as pool:
         made = list(pool.map(lambda item: make_thumbnail(root / item.path, item.sha256, rules), once))
     shown, spent = {}, 0
     for item, thumbnail in zip(once, made, strict=True):
@@ -70,29 +69,28 @@ def make_thumbnails(
 def make_thumbnail(path: Path, sha256: str, rules: ValidateParams) -> Thumbnail:
     """One small copy, only if the file still has the content that was validated."""
     try:
-        if path.stat().st_size > rules.max_pixels * _BYTES_PER_PIXEL + 2**24:
-            return Thumbnail(reason="the file is too large")
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > rules.max_pixels * _BYTES_PER_PIXEL + _HEADER_BYTES:
+            return Thumbnail(reason="the file is not the one that was validated")
         data = path.read_bytes()
     except (OSError, ValueError) as err:
         return Thumbnail(reason=f"the file cannot be read ({getattr(err, 'strerror', None) or 'no valid name'})")
     if bytes_sha256(data) != sha256:
-        return Thumbnail(reason="the file has changed since it was validated")
+        return Thumbnail(reason="the file is not the one that was validated")
     try:
         return _encoded(_small(data, rules))
     except UndecodableImage as err:
         return Thumbnail(reason=str(err))
-    except Exception as err:
-        # Whatever a hostile file makes a decoder raise: a picture that is missing must not cost the page.
+    except Exception as err:  # whatever a hostile file makes a library raise: a missing picture must not cost the page
         return Thumbnail(reason=f"cannot be drawn ({type(err).__name__})")
 
 
 def _small(data: bytes, rules: ValidateParams) -> Image.Image:
-    image = read_header(data, tuple(rules.formats), rules.max_pixels)
-    # A JPEG is decoded at a fraction of its size, which is several times faster and enough here.
-    image.draft(None, (2 * LONGEST_SIDE, 2 * LONGEST_SIDE))
-    with _large_image if image.width * image.height > _LARGE_PIXELS else nullcontext():
-        image.load()
-        small = to_rgb(upright(image))
+    header = read_header(data, tuple(rules.formats), rules.max_pixels)
+    with room_to_decode(header):
+        # A JPEG is decoded at a fraction of its size, which is several times faster and enough here.
+        header.draft(None, (2 * LONGEST_SIDE, 2 * LONGEST_SIDE))
+        small = pixels_of(header)
         small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BICUBIC)
     return small
 
