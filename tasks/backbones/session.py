@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.backbones.engine import PROVIDER
+from tasks.decoding_memory import room_to_read
 from tasks.digests import bytes_sha256
 from tasks.errors import DataError, StageInputError
 from tasks.params.validate import ImageFormat
@@ -56,10 +57,11 @@ def prepare_batch(files: Sequence[Path], contents: Sequence[str], preprocess: Pr
 
 def _prepare_file(file: Path, content: str, preprocess: Preprocess) -> UInt8Image:
     try:
-        data = file.read_bytes()
-        if bytes_sha256(data) != content:
-            raise DataError(f"{file} changed after the data were validated; run `graft adapt` again")
-        return preprocess.prepare(data, VALIDATED_FORMATS, VALIDATED_MAX_PIXELS)
+        with room_to_read(file):
+            data = file.read_bytes()
+            if bytes_sha256(data) != content:
+                raise DataError(f"{file} changed after the data were validated; run `graft adapt` again")
+            return preprocess.prepare(data, VALIDATED_FORMATS, VALIDATED_MAX_PIXELS)
     except OSError as err:
         raise DataError(f"{file} cannot be read ({err.strerror}); it was there when the data were validated") from err
     except UndecodableImage as err:

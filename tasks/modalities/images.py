@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.decoding import UInt8Image, UndecodableImage, pixels_of, read_header
-from tasks.decoding_memory import room_to_decode
+from tasks.decoding_memory import room_to_decode, room_to_read
 from tasks.digests import bytes_sha256
 from tasks.modalities.libtiff import silence_libtiff
 from tasks.modalities.reading import UnreadableFile, read_regular
@@ -30,9 +28,6 @@ MAX_THREADS = 8
 _WAITING_PER_THREAD = 64
 _BYTES_PER_PIXEL = 8
 _HEADER_BYTES = 2**24
-_LARGE_FILE = 2**25
-_large_file = threading.Lock()
-"""Held while a file above 32 MiB is in memory: one at a time, beside what `tasks.decoding_memory` allows."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +77,10 @@ def inspect_files(paths: Sequence[Path], rules: ValidateParams, threads: int = 0
 def inspect_file(path: Path, rules: ValidateParams) -> Inspection:
     """Inspect one file; a file that cannot be read or is larger than any allowed image has a reason, no error."""
     try:
-        with _large_file if _is_large(path) else nullcontext():
+        with room_to_read(path):
             return inspect(read_regular(path, rules.max_pixels * _BYTES_PER_PIXEL + _HEADER_BYTES), rules)
     except UnreadableFile as err:
         return Inspection(err.size, reason=str(err))
-
-
-def _is_large(path: Path) -> bool:
-    try:
-        return path.lstat().st_size > _LARGE_FILE
-    except OSError:
-        return False
 
 
 def inspect(data: bytes, rules: ValidateParams) -> Inspection:
