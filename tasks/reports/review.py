@@ -37,7 +37,8 @@ class ReviewReport(Report):
 
     `found` counts each kind before `review.max_items` cut it. `scored` of the `items` were judged by a probe that did
     not see them, whose `accuracy` by the given labels is told (None: none was). `expected_wrong` estimates how many
-    labels are wrong. `confirmed` items bear the label that a person decided on (data/corrections.csv) and are not named again.
+    labels are wrong. `confirmed` items bear the label that a person decided on (data/corrections.csv) and are not named
+    again.
     """
 
     produced_by: ClassVar[str] = "review"
