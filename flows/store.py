@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,7 +17,10 @@ from tasks.reports.document import write_bytes
 from tasks.reports.qualification import Qualification
 
 INCOMING = ".incoming-"
+LEAVING = ".leaving-"
+"""A release on its way out: renamed first, so that no reader ever sees half of one."""
 LOCK = ".lock"
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def stored_release(store: Path, digest: str) -> Path:
@@ -42,7 +46,7 @@ def publish_release(release: Path, qualification_file: Path, store: Path) -> Pat
         raise NotQualified("reports/qualification.json is of another release; run `graft adapt`")
     target = stored_release(store, digest)
     try:
-        with _only_publisher(store):
+        with store_lock(store):
             if target.exists():
                 _verify_stored(target)
             else:
@@ -53,12 +57,22 @@ def publish_release(release: Path, qualification_file: Path, store: Path) -> Pat
 
 
 @contextmanager
-def _only_publisher(store: Path) -> Iterator[None]:
-    """Hold the store's lock: what lies in `.incoming-*` then is of nobody who lives."""
+def store_lock(store: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the store's lock: what lies in `.incoming-*` and `.leaving-*` then is of nobody who lives.
+
+    Raises:
+        BlockingIOError: somebody else holds it, and `wait` is false.
+    """
     store.mkdir(parents=True, exist_ok=True)
     with (store / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
+
+
+def releases_of(store: Path) -> list[Path]:
+    """The folders of all releases, the oldest first."""
+    folders = [path for path in store.glob("[0-9a-f]*") if DIGEST.fullmatch(path.name) and path.is_dir()]
+    return sorted(folders, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def _verify_stored(target: Path) -> None:

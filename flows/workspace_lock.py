@@ -56,6 +56,33 @@ def workspace_lock(ws: Workspace, run_id: str) -> Iterator[list[str]]:
         os.close(descriptor)
 
 
+def check_free(ws: Workspace) -> None:
+    """Touches nothing.
+
+    Raises:
+        WorkspaceError: a run holds the workspace; it is named.
+    """
+    try:
+        descriptor = os.open(ws.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WorkspaceError(_busy(ws, _holder(descriptor))) from None
+    finally:
+        os.close(descriptor)
+
+
+def _busy(ws: Workspace, holder: LockHolder | None) -> str:
+    if holder is None:
+        return f"{ws.lock} is held by an unknown process; find it with `fuser {ws.lock}` and end it"
+    return (
+        f"{ws.root} is busy: run {holder.run_id} (process {holder.pid}) holds it since {holder.since}; "
+        f"wait for it to end, or end it with `kill {holder.pid}`"
+    )
+
+
 @contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in changes}
@@ -82,15 +109,12 @@ def _acquire(descriptor: int, ws: Workspace) -> None:
     while not _try_lock(descriptor, ws):
         holder = _holder(descriptor)
         if holder and holder.lives():
-            raise WorkspaceError(
-                f"{ws.root} is busy: run {holder.run_id} (process {holder.pid}) holds it since {holder.since}; "
-                f"wait for it to end, or end it with `kill {holder.pid}`"
-            )
+            raise WorkspaceError(_busy(ws, holder))
         # Either a run that has not yet written its name, or a dead one whose child still holds the lock.
         if holder:
             end_marked_processes(marks(ws.root, holder.run_id))
         if time.monotonic() > deadline:
-            raise WorkspaceError(f"{ws.lock} is held by an unknown process; find it with `fuser {ws.lock}` and end it")
+            raise WorkspaceError(_busy(ws, None))
         time.sleep(0.1)
 
 

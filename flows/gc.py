@@ -1,0 +1,257 @@
+"""`graft gc`: give disk back without touching what is live, its predecessor or a running workspace."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from flows.desk import new_run_id
+from flows.dvc_garbage import dvc_holdings, remove_unused
+from flows.holdings import Holding, cached, checkpoints, discard, held_lock, leftovers, run_workspaces, runs
+from flows.live_releases import reasons_to_stay, stored_releases
+from flows.store import store_lock
+from flows.workspace_lock import check_free, workspace_lock
+from tasks.errors import ParamsError, WorkspaceError, counted
+from tasks.params import load_params
+from tasks.reports.document import Record
+from tasks.workspace import Workspace
+
+KEEP_RUNS = 20
+UNITS = {
+    **dict.fromkeys(("", "b"), 1),
+    **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", 1)},
+    **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", 1)},
+}
+CACHE_LOCK = ".gc.lock"
+
+
+class Piece(Record):
+    """What goes or stays, with the reason; feature rows of one kind are one line."""
+
+    kind: str
+    name: str
+    pieces: int
+    bytes: int
+    reason: str
+
+
+class Collection(Record):
+    """What a collection did, or with `dry_run` would do."""
+
+    dry_run: bool
+    removed: list[Piece]
+    kept: list[Piece]
+    freed_bytes: int
+    kept_bytes: int
+    notes: list[str] = []
+
+
+def collect_garbage(
+    workspace: Workspace, dry_run: bool = False, max_bytes: int | None = None, keep_runs: int = KEEP_RUNS
+) -> Collection:
+    """Remove what nothing refers to, and with `max_bytes` the least recently used of what may go, until it is under.
+
+    Args:
+        max_bytes: what all that is listed may take; what must stay is never removed for it.
+        keep_runs: how many runs keep their result and log.
+    Raises:
+        WorkspaceError: a run holds the workspace; nothing was touched.
+    """
+    if dry_run:
+        check_free(workspace)
+        return _judged(workspace, max_bytes, keep_runs, dry_run=True)[0]
+    with workspace_lock(workspace, f"gc-{new_run_id()}"):
+        collection, going = _judged(workspace, max_bytes, keep_runs, dry_run=False)
+        spared = _sweep(workspace, going)
+        return _with_spared(collection, spared)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `5GB`, `1.5 GiB`, `200 MB` or a plain number.
+
+    Raises:
+        ParamsError: it is no size.
+
+    >>> parse_size("1.5kB"), parse_size("1 KiB")
+    (1500, 1024)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if found is None or found[2].lower() not in UNITS:
+        raise ParamsError(f"--max-bytes {text!r} is no size; write 5GB, 500MB, 1.5GiB or a number of bytes")
+    return int(float(found[1]) * UNITS[found[2].lower()])
+
+
+def _judged(
+    workspace: Workspace, max_bytes: int | None, keep_runs: int, dry_run: bool
+) -> tuple[Collection, list[tuple[Holding, str]]]:
+    found = find_holdings(workspace, keep_runs)
+    going = [(piece, piece.garbage) for piece in found if piece.garbage and not piece.keep]
+    spare = sorted((piece for piece in found if not piece.garbage and not piece.keep), key=lambda piece: piece.used_at)
+    staying = sum(piece.bytes for piece in found) - sum(piece.bytes for piece, _ in going)
+    while max_bytes is not None and staying > max_bytes and spare:
+        piece = spare.pop(0)
+        staying -= piece.bytes
+        going.append((piece, "least recently used, over --max-bytes"))
+    must = [(piece, piece.keep) for piece in found if piece.keep]
+    kept = _pieces(must + [(piece, "may be of use; goes when --max-bytes asks for room") for piece in spare])
+    notes = []
+    if max_bytes is not None and staying > max_bytes:
+        notes.append(f"{size_text(staying)} stay, over --max-bytes {size_text(max_bytes)}: all of it is in use")
+    freed = sum(piece.bytes for piece, _ in going)
+    removed = _pieces(going)
+    return (
+        Collection(dry_run=dry_run, removed=removed, kept=kept, freed_bytes=freed, kept_bytes=staying, notes=notes),
+        going,
+    )
+
+
+def find_holdings(workspace: Workspace, keep_runs: int = KEEP_RUNS) -> list[Holding]:
+    """All that takes room on Graft's account, by kind."""
+    store = workspace.resolve(load_params(workspace.params).publish.store)
+    private = [workspace.private / name for name in ("checkpoints", "worktrees")] + [workspace.cache / "backbones"]
+    return [
+        *leftovers(private),
+        *cached(workspace, time.time()),
+        *dvc_holdings(workspace),
+        *checkpoints(workspace),
+        *run_workspaces(workspace),
+        *runs(workspace, keep_runs),
+        *stored_releases(workspace, store),
+    ]
+
+
+def _pieces(judged: Sequence[tuple[Holding, str | None]]) -> list[Piece]:
+    groups: dict[tuple[str, str, str], list[Holding]] = {}
+    for piece, reason in judged:
+        groups.setdefault((piece.kind, piece.name, reason or ""), []).append(piece)
+    return [
+        Piece(kind=kind, name=name, pieces=len(group), bytes=sum(piece.bytes for piece in group), reason=reason)
+        for (kind, name, reason), group in groups.items()
+    ]
+
+
+def _sweep(workspace: Workspace, going: Sequence[tuple[Holding, str]]) -> list[Holding]:
+    """Remove; returns what was spared, because it came into use meanwhile."""
+    store = workspace.resolve(load_params(workspace.params).publish.store)
+    stored = [piece for piece, _ in going if piece.paths and piece.paths[0].parent == store]
+    in_cache = [piece for piece, _ in going if piece.paths and piece.paths[0].is_relative_to(workspace.cache)]
+    spared: list[Holding] = []
+    for piece, _ in going:
+        if piece in stored or piece in in_cache:
+            continue
+        if piece.kind == "DVC objects":
+            remove_unused(workspace)
+        elif piece.kind == "run workspace":
+            spared += [] if _remove_run_workspace(workspace, piece) else [piece]
+        else:
+            _discard_all(piece)
+    with _nobody_else_collects(workspace.cache) as alone:
+        spared += [] if alone else in_cache
+        for piece in in_cache if alone else []:
+            _discard_all(piece)
+    return spared + _sweep_store(workspace, store, stored)
+
+
+def _sweep_store(workspace: Workspace, store: Path, stored: Sequence[Holding]) -> list[Holding]:
+    """Under the store's lock, and only what is not live by then."""
+    if not stored:
+        return []
+    try:
+        with store_lock(store, wait=False):
+            live = reasons_to_stay(workspace, store)
+            for piece in stored:
+                if piece.name not in live:
+                    _discard_all(piece)
+            return [piece for piece in stored if piece.name in live]
+    except BlockingIOError:
+        return list(stored)
+
+
+def _remove_run_workspace(workspace: Workspace, piece: Holding) -> bool:
+    with held_lock(Workspace(piece.paths[0])) as free:
+        if free:
+            _discard_all(piece)
+    with suppress(OSError):
+        subprocess.run(["git", "worktree", "prune"], cwd=workspace.root, capture_output=True)
+    return free
+
+
+@contextmanager
+def _nobody_else_collects(cache: Path) -> Iterator[bool]:
+    """A shared cache is swept by one collection at a time."""
+    if not cache.is_dir():
+        yield True
+        return
+    with (cache / CACHE_LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _discard_all(piece: Holding) -> None:
+    try:
+        for path in piece.paths:
+            discard(path)
+    except OSError as err:
+        raise WorkspaceError(f"{err.filename}: {err.strerror}; make it writable, then run `graft gc` again") from err
+
+
+def _with_spared(collection: Collection, spared: Sequence[Holding]) -> Collection:
+    if not spared:
+        return collection
+    names = {(piece.kind, piece.name) for piece in spared}
+    removed = [piece for piece in collection.removed if (piece.kind, piece.name) not in names]
+    kept = _pieces([(piece, "came into use, or is locked by somebody else, meanwhile") for piece in spared])
+    size = sum(piece.bytes for piece in spared)
+    return collection.model_copy(
+        update={
+            "removed": removed,
+            "kept": [*collection.kept, *kept],
+            "freed_bytes": collection.freed_bytes - size,
+            "kept_bytes": collection.kept_bytes + size,
+        }
+    )
+
+
+def size_text(count: int) -> str:
+    """Bytes for a person.
+
+    >>> size_text(999), size_text(1_500_000)
+    ('999 B', '1.5 MB')
+    """
+    size, unit = float(count), 0
+    while size >= 999.5 and unit < 4:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
+def report_text(collection: Collection) -> str:
+    """What goes and what stays, each with size and reason, and the sums."""
+    verb = "would go" if collection.dry_run else "gone"
+    lines = [_line(verb, piece) for piece in collection.removed]
+    lines += [_line("stays", piece) for piece in collection.kept if piece.kind != "run"]
+    runs_kept = [piece for piece in collection.kept if piece.kind == "run"]
+    if runs_kept:
+        size = size_text(sum(piece.bytes for piece in runs_kept))
+        lines.append(f"{'stays':<8} {size:>8}  {counted(len(runs_kept), 'run')}: results and logs, the newest")
+    ending = "would be freed" if collection.dry_run else "freed"
+    return "\n".join(
+        [
+            *lines,
+            *collection.notes,
+            f"{size_text(collection.freed_bytes)} {ending}, {size_text(collection.kept_bytes)} stay",
+        ]
+    )
+
+
+def _line(verb: str, piece: Piece) -> str:
+    many = f" ({piece.pieces} shards)" if piece.kind == "feature rows" else ""
+    return f"{verb:<8} {size_text(piece.bytes):>8}  {piece.kind} {piece.name}{many}: {piece.reason}"

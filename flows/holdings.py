@@ -1,0 +1,199 @@
+"""What takes room on the disk on Graft's account, piece by piece, and what each piece is good for."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from flows.result import RunResult, Timings
+from flows.store import LEAVING
+from tasks.backbones.feature_cache import cache_folder, rows_key
+from tasks.errors import GraftError
+from tasks.reports.backbone import BackboneReport
+from tasks.workspace import Workspace
+
+Kind = Literal[
+    "backbone graph", "feature rows", "DVC objects", "checkpoint", "run workspace", "run", "release", "leftover"
+]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """One piece that goes or stays as a whole.
+
+    `keep` says why it must stay, `garbage` why nothing refers to it; with neither it goes only to make room, the least
+    recently used (`used_at`, seconds since the epoch) first.
+    """
+
+    kind: Kind
+    name: str
+    paths: tuple[Path, ...]
+    bytes: int
+    used_at: float
+    keep: str | None = None
+    garbage: str | None = None
+
+
+def holding(
+    kind: Kind, name: str, paths: Iterable[Path], keep: str | None = None, garbage: str | None = None
+) -> Holding:
+    """A holding with its size and last use measured; what vanishes meanwhile counts nothing."""
+    found = tuple(paths)
+    files = [stat for path in found for stat in _stats(path)]
+    used_at = max((max(stat.st_mtime, stat.st_atime) for stat in files), default=0.0)
+    return Holding(kind, name, found, sum(stat.st_size for stat in files), used_at, keep, garbage)
+
+
+def cached(workspace: Workspace, now: float) -> list[Holding]:
+    """Backbone graphs and feature rows, the cache's own or one that GRAFT_CACHE_DIR shares between workspaces."""
+    shared, current = is_shared(workspace), _current_backbone(workspace)
+    return [*_graphs(workspace, shared, current, now), *_rows(workspace, shared, current)]
+
+
+def is_shared(workspace: Workspace) -> bool:
+    """Other workspaces may use the cache too."""
+    return not workspace.cache.is_relative_to(workspace.private)
+
+
+def _graphs(workspace: Workspace, shared: bool, current: BackboneReport | None, now: float) -> Iterator[Holding]:
+    for folder in _folders(workspace.cache / "backbones"):
+        report = _backbone(folder / "backbone.json")
+        live = report is not None and current is not None and report.graph_sha256 == current.graph_sha256
+        name = f"{report.architecture} {report.weights} ({folder.name})" if report else folder.name
+        # Not by backbone.json, which this very look has read.
+        used_at = holding("backbone graph", name, [folder / "model.onnx"]).used_at
+        piece = replace(holding("backbone graph", name, [folder]), used_at=used_at)
+        if live:
+            yield replace(piece, keep="this workspace's backbone")
+        elif shared and now - piece.used_at < LATELY_SECONDS:
+            yield replace(piece, keep="used within a day, in a cache that other workspaces share")
+        else:
+            yield piece if shared else replace(piece, garbage="not this workspace's backbone")
+
+
+LATELY_SECONDS = 25 * 3600.0
+"""Linux may note a file's reading only once a day, so a graph that is read now can look a day old."""
+
+
+def _rows(workspace: Workspace, shared: bool, current: BackboneReport | None) -> Iterator[Holding]:
+    live = rows_key(current.graph_sha256, current.preprocess, current.engine_sha256) if current else None
+    for folder in _folders(cache_folder(workspace.cache, "x").parent):
+        garbage = None if shared or folder.name == live else "of another backbone, preprocessing or engine"
+        for shard in sorted(folder.glob("rows-*.npz")):
+            yield holding("feature rows", folder.name, [shard], garbage=garbage)
+
+
+def checkpoints(workspace: Workspace) -> Iterator[Holding]:
+    """Of trainings: once a later run has come to its end, nobody will resume an older one."""
+    ended = max(
+        (run.stat().st_mtime for run in workspace.run_result("x").parent.glob("*.json") if _ended(run)), default=0
+    )
+    for folder in _folders(workspace.private / "checkpoints"):
+        piece = holding("checkpoint", folder.name, [folder])
+        written = max((stat.st_mtime for stat in _stats(folder)), default=0.0)
+        keep = None if written < ended else "a training that was interrupted goes on from it"
+        yield replace(piece, keep=keep, garbage=None if keep else "a run has ended since it was written")
+
+
+def runs(workspace: Workspace, keep_runs: int) -> Iterator[Holding]:
+    """Results and logs of runs; ids sort by time."""
+    folder, last = workspace.run_result("x").parent, _standing_run(workspace)
+    by_id: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.json*")):
+        by_id.setdefault(path.name.split(".", 1)[0], []).append(path)
+    newest = sorted(by_id)[-keep_runs:] if keep_runs else []
+    for run_id, paths in by_id.items():
+        keep = f"one of the newest {keep_runs}" if run_id in newest else None
+        keep = "the standing result" if run_id == last else keep
+        yield holding("run", run_id, paths, keep=keep, garbage=None if keep else f"older than the newest {keep_runs}")
+
+
+def run_workspaces(workspace: Workspace) -> Iterator[Holding]:
+    """Workspaces that single runs had of their own; one that somebody holds stays."""
+    for folder in _folders(workspace.private / "worktrees"):
+        with held_lock(Workspace(folder)) as free:
+            keep = None if free else "a run is working in it"
+        yield holding("run workspace", folder.name, [folder], keep, None if keep else "no run is working in it")
+
+
+@contextmanager
+def held_lock(workspace: Workspace) -> Iterator[bool]:
+    """Hold a workspace's lock if nobody else does, without leaving a trace; False: somebody does."""
+    try:
+        descriptor = os.open(workspace.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield True
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def leftovers(folders: Sequence[Path]) -> Iterator[Holding]:
+    """What a removal that was killed in the middle had renamed already."""
+    for folder in folders:
+        for path in sorted(folder.glob(f"{LEAVING}*")):
+            yield holding("leftover", path.name, [path], garbage="a removal was interrupted")
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder; renamed first, so that nobody ever finds half of it under its name."""
+    if path.is_file() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    leaving = path if path.name.startswith(LEAVING) else path.with_name(f"{LEAVING}{uuid.uuid4().hex}")
+    if leaving != path:
+        with suppress(FileNotFoundError):
+            path.rename(leaving)
+    shutil.rmtree(leaving, ignore_errors=True)
+
+
+def _current_backbone(workspace: Workspace) -> BackboneReport | None:
+    return _backbone(workspace.backbone / "backbone.json")
+
+
+def _backbone(file: Path) -> BackboneReport | None:
+    try:
+        return BackboneReport.read(file)
+    except (GraftError, OSError):
+        return None
+
+
+def _ended(file: Path) -> bool:
+    with suppress(GraftError, OSError):
+        return RunResult.read(file).state != "failed"
+    return False
+
+
+def _standing_run(workspace: Workspace) -> str | None:
+    with suppress(GraftError, OSError):
+        return Timings.read(workspace.timings).run_id
+    return None
+
+
+def _folders(parent: Path) -> list[Path]:
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _stats(path: Path) -> list[os.stat_result]:
+    """Of a file, or of every file in a folder; links are not followed."""
+    found = []
+    for entry in path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]:
+        with suppress(OSError):
+            stat = entry.lstat()
+            found += [] if entry.is_dir() and not entry.is_symlink() else [stat]
+    return found
