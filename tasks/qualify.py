@@ -5,6 +5,7 @@ Run by hand: python -m tasks.qualify
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from tasks.release_run import ReleaseRun, golden_faults
 from tasks.reports.manifest import Manifest
 from tasks.reports.qualification import Check, Qualification
 from tasks.stage import Progress, run_stage, say
+from tasks.threads import worker_threads
 from tasks.workspace import Workspace
 
 FloatMatrix = npt.NDArray[np.float32]
@@ -67,14 +69,14 @@ def _behaviour(workspace: Workspace, params: Params, manifest: Manifest, run: Re
     root = workspace.data_root(params.data.path)
     files, contents = [root / path for path in gated["path"].to_pylist()], gated["sha256"].to_pylist()
     progress, allowed = Progress("qualify", len(files)), params.qualify.max_probability_difference
-    threads = params.limits.of("qualify").threads
+    threads, probed = params.limits.of("qualify").threads, BATCH_PROBE_ITEMS
     served = run.probabilities(files, contents, params.embed.batch_size, threads, progress.advance)
     expected = np.array(gated["probabilities"].to_pylist(), dtype=np.float32).reshape(len(files), -1)
     return [
         _golden(run),
         _parity(served, expected, allowed),
         _same_metrics(run, served, gated, manifest),
-        _batches(run, files[:BATCH_PROBE_ITEMS], contents[:BATCH_PROBE_ITEMS], served, allowed),
+        _batches(run, run.prepared(files[:probed], contents[:probed]), served[:probed], allowed, threads),
         _size(workspace.release, params.qualify.max_size_mb),
     ]
 
@@ -84,7 +86,8 @@ def _gated_predictions(workspace: Workspace, manifest: Manifest) -> pa.Table:
         file_sha256(workspace.predictions) != manifest.verdict.digests.predictions
     ):
         raise StageInputError("reports/predictions.parquet is not what the gate judged; run `graft adapt`")
-    return pq.read_table(workspace.predictions)
+    # Not pq.read_table: that imports pyarrow.dataset and, with it, pandas.
+    return pq.ParquetFile(workspace.predictions).read()
 
 
 def _golden(run: ReleaseRun) -> Check:
@@ -118,10 +121,14 @@ def _same_metrics(run: ReleaseRun, served: FloatMatrix, gated: pa.Table, manifes
     return _check("same judgement", same, text + f"{gated_values[1]:.4f}")
 
 
-def _batches(run: ReleaseRun, files: list[Path], contents: list[str], served: FloatMatrix, allowed: float) -> Check:
-    expected, passed, seen = served[: len(files)], True, []
-    for size in (1, 3, max(1, len(files))):
-        answered = run.probabilities(files, contents, batch_size=size, threads=1)
+def _batches(
+    run: ReleaseRun, images: npt.NDArray[np.uint8], expected: FloatMatrix, allowed: float, threads: int
+) -> Check:
+    """The same images in other batches, the batch sizes side by side."""
+    passed, seen, sizes = True, [], (1, 3, max(1, len(images)))
+    with ThreadPoolExecutor(worker_threads(threads)) as pool:
+        answers = list(pool.map(lambda size: run.answers(images, size), sizes))
+    for size, answered in zip(sizes, answers, strict=True):
         difference = float(np.abs(answered - expected).max(initial=0.0))
         flips = int((answered.argmax(axis=1) != expected.argmax(axis=1)).sum())
         passed = passed and flips == 0 and difference <= allowed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.backbones.session import open_session, run_over_files
+from tasks.backbones.session import open_session, prepare_batch, run_over_files
 from tasks.digests import bytes_sha256
 from tasks.errors import ReleaseError, StageInputError
 from tasks.preprocess import Preprocess
@@ -73,10 +73,23 @@ class ReleaseRun:
             rows[part] = values
         return rows
 
+    def prepared(self, files: Sequence[Path], contents: Sequence[str]) -> npt.NDArray[np.uint8]:
+        """(len(files), crop, crop, 3) images, ready for `answers`; raises as `probabilities` does."""
+        if not files:
+            return np.zeros((0, self.preprocess.crop, self.preprocess.crop, 3), dtype=np.uint8)
+        return prepare_batch(files, contents, self.preprocess)
+
+    def answers(self, images: npt.NDArray[np.uint8], batch_size: int) -> FloatMatrix:
+        """(n, classes) probabilities of (n, crop, crop, 3) prepared images; threads may ask at once."""
+        parts = [
+            self.session.run(["probabilities"], {"image": images[start : start + batch_size]})[0]
+            for start in range(0, len(images), batch_size)
+        ]
+        return np.concatenate([np.zeros((0, len(self.labels)), dtype=np.float32), *parts])
+
     def answer(self, image: npt.NDArray[np.uint8]) -> FloatMatrix:
         """(classes,) probabilities of one prepared (crop, crop, 3) image."""
-        (probabilities,) = self.session.run(["probabilities"], {"image": image[None]})
-        return np.asarray(probabilities[0], dtype=np.float32)
+        return np.asarray(self.answers(image[None], 1)[0], dtype=np.float32)
 
 
 def golden_cases(run: ReleaseRun, files: Sequence[Path]) -> GoldenCases:

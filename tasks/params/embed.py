@@ -8,4 +8,9 @@ from tasks.params.section import Section
 
 
 class EmbedParams(Section):
-    batch_size: int = Field(16, ge=1, le=1024, description="Images per forward pass.")
+    batch_size: int = Field(
+        4,
+        ge=1,
+        le=1024,
+        description="Images per forward pass of one thread; small batches stay in the processor's cache.",
+    )
