@@ -115,7 +115,8 @@ def parse_table(data: bytes, schema: pa.Schema, source: str) -> pa.Table:
     """
     mend = "run `graft adapt`"
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        # Not pq.read_table: that imports pyarrow.dataset and, with it, pandas.
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
     except (OSError, pa.ArrowException) as err:
         raise StageInputError(f"{source} is not a readable Parquet table: {err}; {mend}") from err
     version = (table.schema.metadata or {}).get(b"graft_schema_version", b"none").decode()
