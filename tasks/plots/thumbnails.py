@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,16 +53,16 @@ def make_thumbnails(
 
     Args:
         root: the folder that paths are relative to.
-        wanted: the most important first; where the budget ends, the later ones go without.
+        wanted: the most important first, each as often as it is shown; where the budget ends, later ones go without.
         rules: formats and the pixel cap of the door, which hold here too.
         most_bytes: the budget.
     """
-    once = list({item.path: item for item in wanted}.values())
+    times = Counter(wanted)
     with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores()), "thumbnail") as pool:
-        made = list(pool.map(lambda item: make_thumbnail(root / item.path, item.sha256, rules), once))
+        made = list(pool.map(lambda item: make_thumbnail(root / item.path, item.sha256, rules), times))
     shown, spent = {}, 0
-    for item, thumbnail in zip(once, made, strict=True):
-        spent += len(thumbnail.uri)
+    for (item, shows), thumbnail in zip(times.items(), made, strict=True):
+        spent += shows * len(thumbnail.uri)
         shown[item.path] = thumbnail if spent <= most_bytes else Thumbnail(reason="left out to keep the page small")
     return shown
 
