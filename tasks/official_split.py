@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import cast
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.errors import DataError, counted
-from tasks.grouping import Item
-from tasks.reports import Side
+from tasks.grouping import NO_SIDE, SIDES, TEST, VALIDATION, Items, SideArray, side_codes
 
-_NAMES: tuple[Side, ...] = ("train", "validation", "test")
+_NAMES = SIDES[:3]
 
 
-def named_sides(items: Sequence[Item]) -> tuple[list[Side] | None, list[str]]:
+def named_sides(items: Items) -> tuple[SideArray | None, list[str]]:
     """The sides that the data themselves name, with val as test where there is no test.
 
     Returns:
@@ -21,21 +20,28 @@ def named_sides(items: Sequence[Item]) -> tuple[list[Side] | None, list[str]]:
     Raises:
         DataError: an unknown side, or a side for only some of the items.
     """
-    named = Counter(item.official for item in items)
-    held_out = {"validation", "test"} & named.keys()
-    if not held_out:
-        return None, ["the split column names only train; the test set is carved from it"] if named["train"] else []
-    if unknown := sorted({str(name) for name in named} - {*_NAMES, "None"}):
+    counts = np.bincount(items.named[items.named >= 0], minlength=len(items.sides))
+    named = {name: int(count) for name, count in zip(items.sides, counts, strict=True) if count}
+    if not {"validation", "test"} & named.keys():
+        return None, ["the split column names only train; the test set is carved from it"] if "train" in named else []
+    if unknown := sorted(named.keys() - set(_NAMES)):
         raise DataError(
             f"unknown split {unknown[0]!r} ({counted(named[unknown[0]], 'item')}); known: {', '.join(_NAMES)}"
         )
-    if named[None]:
-        first = min(item.path for item in items if item.official is None)
+    nameless = np.flatnonzero(items.named < 0)
+    if len(nameless):
+        first = pc.min(items.paths.take(pa.array(nameless))).as_py()
         raise DataError(
-            f"{named[None]} of {len(items)} items have no split, the first is {first}; "
+            f"{len(nameless)} of {len(items)} items have no split, the first is {first}; "
             "name train, validation or test for each of them, or for none"
         )
-    official = cast(list[Side], [item.official for item in items])
-    if "test" in held_out:
+    official = side_codes(pa.array(items.sides, pa.string()))[items.named]
+    if "test" in named:
         return official, []
-    return ["test" if side == "validation" else side for side in official], ["the official val is the test set"]
+    official[official == VALIDATION] = TEST
+    return official, ["the official val is the test set"]
+
+
+def unnamed(items: Items) -> SideArray:
+    """No side for any item."""
+    return np.full(len(items), NO_SIDE, dtype=np.int8)

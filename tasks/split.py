@@ -5,24 +5,25 @@ python -m tasks.split
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import get_args
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.chains import NearDuplicates, spanning_pairs
 from tasks.components import IntArray
 from tasks.errors import DataError, StageInputError
-from tasks.grouping import Item
-from tasks.near_duplicates import NearDuplicates, find_near_duplicates, spanning_pairs
+from tasks.feature_rows import FeatureRows, open_features
+from tasks.grouping import LEFT_OUT, SIDES, Items, item_columns
+from tasks.near_duplicates import find_near_duplicates
 from tasks.params import Params
-from tasks.reports import LeftOut, NearDuplicatePair, Side, SplitReport, TightenedChain
-from tasks.splitting import BRIDGES_SPLIT, Division, divide, label_order, needs_out_of_fold, remembered_sides
+from tasks.reports import LeftOut, NearDuplicatePair, SplitReport, TightenedChain
+from tasks.splitting import BRIDGES_SPLIT, Division, divide, earlier_sides, label_order, needs_out_of_fold
 from tasks.stage import run_stage, say
 from tasks.tables import EMBEDDING_INDEX, ITEMS, SPLIT_MEMORY, SPLITS, read_table, write_table
 from tasks.workspace import Workspace
+
+_READ = ["path", "sha256", "label", "group", "split", "perceptual_hash", "status"]
 
 
 def split(workspace: Workspace, params: Params) -> None:
@@ -32,22 +33,16 @@ def split(workspace: Workspace, params: Params) -> None:
         StageInputError: items, embeddings or splits.lock are missing, unreadable or do not belong together.
         DataError: fewer than two classes, an incomplete official split, or a class without train or test items.
     """
-    table = read_table(workspace.items, ITEMS)
+    table = read_table(workspace.items, ITEMS, _READ)
     table = table.filter(pc.equal(table["status"], "accepted")).sort_by("path")
     if not table.num_rows:
         raise DataError("no accepted items; reports/validation.json says why each was set aside")
     memory = read_table(workspace.splits_lock, SPLIT_MEMORY)
-    features = _read_features(workspace, table)
-    content = _first_of_each_content(table)
-    duplicates = find_near_duplicates(
-        table["perceptual_hash"].to_numpy()[content],
-        features[content],
-        table["label"].take(content).to_pylist(),
-        params.split.near_duplicates,
-    )
-    items = _items(table)
-    division = divide(items, content[duplicates.pairs], remembered_sides(memory), params.split)
-    write_table(_splits_table(items, division, label_order(items, memory)), workspace.splits)
+    _check_index(workspace, table)
+    items = item_columns(table)
+    content, duplicates = _near_duplicates(workspace, items, table["perceptual_hash"].to_numpy(), params)
+    division = divide(items, content[duplicates.pairs], earlier_sides(memory, items), params.split)
+    write_table(_splits_table(table, items, division, label_order(items, memory)), workspace.splits)
     report = _report(items, division, content, duplicates)
     report.write(workspace.split_report)
     counts = ", ".join(f"{side} {sum(labels.values())}" for side, labels in report.counts.items())
@@ -55,61 +50,72 @@ def split(workspace: Workspace, params: Params) -> None:
     say("\n".join([said, *(f"  {note}" for note in report.notes)]))
 
 
-def _read_features(workspace: Workspace, table: pa.Table) -> npt.NDArray[np.floating]:
+def _check_index(workspace: Workspace, table: pa.Table) -> None:
     index = read_table(workspace.embedding_index, EMBEDDING_INDEX)
     if not index.equals(table.select(EMBEDDING_INDEX.names)):
         raise StageInputError(
             f"{workspace.embedding_index} lists other items than {workspace.items}; run `graft adapt` (stage embed)"
         )
+
+
+def _near_duplicates(
+    workspace: Workspace, items: Items, hashes: npt.NDArray[np.uint64], params: Params
+) -> tuple[IntArray, NearDuplicates]:
+    """The first item with each content, since copies need no second comparison, and the near-duplicates among them."""
+    _, content = np.unique(items.contents, return_index=True)
+    content = np.sort(content).astype(np.int64)
+    mend = "run `graft adapt` (stage embed)"
     try:
-        features: npt.NDArray[np.floating] = np.load(workspace.features, allow_pickle=False)
+        with open_features(workspace.features) as features:
+            _require_rows(workspace, features, len(items), mend)
+            found = find_near_duplicates(
+                hashes[content],
+                features.choose(content),
+                items.classes[content],
+                params.split.near_duplicates,
+                # By content digest: as good as random, and the same draw when folders are renamed.
+                np.argsort(items.contents[content]),
+            )
     except (OSError, ValueError, EOFError) as err:
-        raise StageInputError(f"{workspace.features} cannot be read ({err}); run `graft adapt` (stage embed)") from err
-    if features.ndim != 2 or len(features) != index.num_rows or not np.isfinite(features).all():
-        raise StageInputError(
-            f"{workspace.features} has the shape {features.shape} or infinite values, expected "
-            f"({index.num_rows}, width) finite numbers; run `graft adapt` (stage embed)"
-        )
-    return features
+        raise StageInputError(f"{workspace.features} cannot be read ({err}); {mend}") from err
+    return content, found
 
 
-def _first_of_each_content(table: pa.Table) -> IntArray:
-    """Rows of the first item with each content: copies need no second comparison."""
-    _, first = np.unique(np.asarray(table["sha256"].to_pylist()), return_index=True)
-    return np.sort(first).astype(np.int64)
+def _require_rows(workspace: Workspace, features: FeatureRows, expected: int, mend: str) -> None:
+    if len(features) != expected:
+        shape = f"({len(features)}, {features.width})"
+        raise StageInputError(f"{workspace.features} has the shape {shape}, expected ({expected}, width); {mend}")
 
 
-def _items(table: pa.Table) -> list[Item]:
-    columns = (table[name].to_pylist() for name in ("path", "sha256", "label", "group", "split"))
-    return [Item(*row) for row in zip(*columns, strict=True)]
-
-
-def _splits_table(items: list[Item], division: Division, labels: list[str]) -> pa.Table:
-    index = {label: place for place, label in enumerate(labels)}
+def _splits_table(table: pa.Table, items: Items, division: Division, order: IntArray) -> pa.Table:
+    reasons = pa.array([None, BRIDGES_SPLIT], pa.string())
     columns = {
-        "path": [item.path for item in items],
-        "sha256": [item.sha256 for item in items],
-        "label": [item.label for item in items],
-        "label_index": [index[item.label] for item in items],
-        "group": division.groups,
-        "side": division.sides,
-        "reason": [BRIDGES_SPLIT if side == "left_out" else None for side in division.sides],
+        "path": table["path"],
+        "sha256": table["sha256"],
+        "label": table["label"],
+        "label_index": order[items.classes].astype(np.int32),
+        "group": items.sha256.take(pa.array(division.groups)),
+        "side": pa.array(SIDES).take(pa.array(division.sides)),
+        "reason": reasons.take(pa.array((division.sides == LEFT_OUT).astype(np.int8))),
     }
     return pa.table(columns, schema=SPLITS)
 
 
-def _report(items: list[Item], division: Division, content: IntArray, found: NearDuplicates) -> SplitReport:
-    paths = [items[row].path for row in content]
-    counts: dict[Side, Counter[str]] = {side: Counter() for side in get_args(Side)}
-    for item, side in zip(items, division.sides, strict=True):
-        counts[side][item.label] += 1
+def _report(items: Items, division: Division, content: IntArray, found: NearDuplicates) -> SplitReport:
+    def path(place: int) -> str:
+        return items.path(content[place])
+
+    counts = {side: items.per_class(division.sides == code).tolist() for code, side in enumerate(SIDES)}
     return SplitReport(
         official=division.official,
-        counts={side: dict(sorted(labels.items())) for side, labels in counts.items()},
+        counts={
+            side: {label: count for label, count in zip(items.labels, numbers, strict=True) if count}
+            for side, numbers in counts.items()
+        },
         near_duplicates=[
             NearDuplicatePair(
-                first=paths[found.pairs[row, 0]],
-                second=paths[found.pairs[row, 1]],
+                first=path(found.pairs[row, 0]),
+                second=path(found.pairs[row, 1]),
                 hamming=int(found.hamming[row]),
                 cosine=round(float(found.cosine[row]), 4),
             )
@@ -119,7 +125,7 @@ def _report(items: list[Item], division: Division, content: IntArray, found: Nea
         min_cosine=round(found.min_cosine, 4),
         tightened=[
             TightenedChain(
-                first=paths[chain.first],
+                first=path(chain.first),
                 items=chain.items,
                 cap=chain.cap,
                 max_hamming=chain.max_hamming,
@@ -129,9 +135,8 @@ def _report(items: list[Item], division: Division, content: IntArray, found: Nea
         ],
         leaks=division.leaks,
         left_out=[
-            LeftOut(path=item.path, reason=BRIDGES_SPLIT)
-            for item, side in zip(items, division.sides, strict=True)
-            if side == "left_out"
+            LeftOut(path=items.path(int(number)), reason=BRIDGES_SPLIT)
+            for number in np.flatnonzero(division.sides == LEFT_OUT)
         ],
         out_of_fold=needs_out_of_fold(items, division.sides),
         notes=division.notes,

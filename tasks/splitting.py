@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.components import IntArray
 from tasks.errors import DataError, counted
-from tasks.grouping import Item, group_keys, group_roots
+from tasks.grouping import (
+    LEFT_OUT,
+    NO_SIDE,
+    SIDES,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Items,
+    SideArray,
+    group_keys,
+    group_roots,
+    side_codes,
+)
 from tasks.leaks import find_leaks
 from tasks.official_split import named_sides
 from tasks.params import SplitParams
-from tasks.quotas import choose_groups, cover_classes
+from tasks.quotas import BoolArray, ClassCounts, choose_groups, count_classes, cover_classes
 from tasks.reports import Leak, Side
 from tasks.tables import SPLIT_MEMORY
 
@@ -26,31 +37,40 @@ MIN_VALIDATION_ITEMS = 5
 BRIDGES_SPLIT = "bridges_split"
 
 _STRICTEST: tuple[Side, ...] = ("train", "validation", "test")
-_NEEDED: tuple[Side, ...] = ("train", "test")
-_ORDER = ("sha256", "label", "label_index")
+_NEEDED = (TRAIN, TEST)
 
 
 @dataclass(frozen=True)
 class Division:
-    """A side for every item, in the order of the items."""
+    """A side (a number in `grouping.SIDES`) and a group (a number in `Items.sha256`) for every item, in their order."""
 
-    sides: list[Side]
-    groups: list[str]
+    sides: SideArray
+    groups: IntArray
     leaks: list[Leak]
     official: bool
     remembered: int
     notes: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Items that must stand together and that no side holds yet."""
+@dataclass(frozen=True)
+class _NewGroups:
+    """Groups that no side holds yet, in the order in which they are dealt.
 
-    members: list[int]
-    counts: Counter[str]
+    `numbers` are the items of group 0, then of group 1 and so on; `of_number` says which group each is in.
+    """
+
+    numbers: IntArray
+    of_number: IntArray
+    counts: ClassCounts
+
+    def choose(self, groups: BoolArray) -> _NewGroups:
+        """These groups alone."""
+        kept = groups[self.of_number]
+        places = np.cumsum(groups) - 1
+        return _NewGroups(self.numbers[kept], places[self.of_number[kept]], self.counts.choose(groups))
 
 
-def divide(items: Sequence[Item], links: IntArray, remembered: Mapping[str, Side], params: SplitParams) -> Division:
+def divide(items: Items, links: IntArray, remembered: SideArray, params: SplitParams) -> Division:
     """Put every item on a side.
 
     Items of one explicit group, of identical content, or chained by `links` are one group and stand together. An
@@ -62,38 +82,37 @@ def divide(items: Sequence[Item], links: IntArray, remembered: Mapping[str, Side
     Args:
         items: the accepted items.
         links: (links, 2) numbers of items that are near-duplicates.
-        remembered: sha256 to the side that a release was judged with.
+        remembered: the side that a release was judged with each item on; -1 for items that none was.
         params: shares and seed.
     Raises:
         DataError: fewer than two classes, an incomplete official split, or a class without train or test items.
     """
-    labels = sorted({item.label for item in items})
-    if len(labels) < 2:
+    if len(items.labels) < 2:
         raise DataError(
-            f"{len(labels)} class in {counted(len(items), 'item')} ({', '.join(labels)}); at least 2 are needed"
+            f"{len(items.labels)} class in {counted(len(items), 'item')} ({', '.join(items.labels)}); "
+            "at least 2 are needed"
         )
-    groups = group_roots(items, links)
+    roots = group_roots(items, links)
     official, notes = named_sides(items)
-    carved = official is None or "validation" not in official
-    sides = _settled_sides(items, groups, official, remembered)
-    leaks = find_leaks(items, links, sides, official)
-    dealt = _join_neighbours(sides, groups)
-    keys = group_keys(items, groups)
-    new = _new_groups(items, groups, keys, dealt, params.seed)
+    carved = official is None or VALIDATION not in official
+    settled = _settled_sides(roots, official, remembered)
+    leaks = find_leaks(items, links, settled, official)
+    sides = _join_neighbours(settled, roots)
+    keys = group_keys(items, roots)
+    new = _new_groups(items, keys, sides, params.seed)
     if official is None:
-        new = _deal_side("test", new, items, dealt, params.test_share)
+        new = _deal_side(TEST, new, items, sides, params.test_share)
     if carved:
-        notes += _carve_validation(new, items, dealt, labels, params.validation_share)
-    final: list[Side] = [side or "train" for side in dealt]
-    _require_both_sides(items, final, labels, official is not None)
-    known = sum(item.sha256 in remembered for item in items)
-    return Division(final, [keys[root] for root in groups], leaks, official is not None, known, notes)
+        notes += _carve_validation(new, items, sides, params.validation_share)
+    sides[sides == NO_SIDE] = TRAIN
+    _require_both_sides(items, sides, official is not None)
+    known = int(np.count_nonzero(remembered != NO_SIDE))
+    return Division(sides, keys, leaks, official is not None, known, notes)
 
 
-def needs_out_of_fold(items: Sequence[Item], sides: Sequence[Side]) -> bool:
+def needs_out_of_fold(items: Items, sides: SideArray) -> bool:
     """Whether some class has fewer than 5 validation items, so that nothing may be fitted on them."""
-    held = Counter(item.label for item, side in zip(items, sides, strict=True) if side == "validation")
-    return any(held[label] < MIN_VALIDATION_ITEMS for label in {item.label for item in items})
+    return bool(items.per_class(sides == VALIDATION).min() < MIN_VALIDATION_ITEMS)
 
 
 def split_memory(splits: pa.Table, earlier: pa.Table | None = None) -> pa.Table:
@@ -106,107 +125,95 @@ def split_memory(splits: pa.Table, earlier: pa.Table | None = None) -> pa.Table:
     Returns:
         A SPLIT_MEMORY table, one row per content; content that an official split lists on several sides counts as test.
     """
-    known: dict[str, dict[str, Any]] = {}
-    for row in sorted(_rows(splits), key=lambda row: _STRICTEST.index(row["side"])):
-        known[row["sha256"]] = row
-    for row in _rows(earlier) if earlier is not None else ():
-        known.setdefault(row["sha256"], row)
-    return pa.Table.from_pylist([known[sha256] for sha256 in sorted(known)], schema=SPLIT_MEMORY)
+    rows = splits.filter(pc.is_in(splits["side"], value_set=pa.array(_STRICTEST))).select(SPLIT_MEMORY.names)
+    rank = pa.array(side_codes(rows["side"].combine_chunks()))
+    ranked = rows.append_column("rank", rank).append_column("place", pa.array(np.arange(rows.num_rows)))
+    ranked = ranked.sort_by([("sha256", "ascending"), ("rank", "descending"), ("place", "descending")])
+    contents = ranked["sha256"].dictionary_encode().combine_chunks().indices.to_numpy()
+    known = ranked.filter(pa.array(np.diff(contents, prepend=-1) != 0)).select(SPLIT_MEMORY.names)
+    if earlier is not None:
+        gone = pc.invert(pc.is_in(earlier["sha256"], value_set=known["sha256"].combine_chunks()))
+        known = pa.concat_tables([known, earlier.select(SPLIT_MEMORY.names).filter(gone)])
+    return known.sort_by("sha256").cast(SPLIT_MEMORY).combine_chunks()
 
 
-def label_order(items: Sequence[Item], memory: pa.Table) -> list[str]:
-    """The classes by output index: those that releases of these items had keep their order, new ones are appended.
+def label_order(items: Items, memory: pa.Table) -> IntArray:
+    """(classes,) each class's output index: those that releases of these items had keep their order, new ones follow.
 
     Only what is remembered of content that is still there counts, so that other data sets have no say.
     """
-    present, labels = {item.sha256 for item in items}, {item.label for item in items}
-    earlier: dict[str, int] = {}
-    for sha256, label, index in zip(*(memory[name].to_pylist() for name in _ORDER), strict=True):
-        if sha256 in present and label in labels:
-            earlier[label] = min(earlier.get(label, index), index)
-    return sorted(earlier, key=lambda label: (earlier[label], label)) + sorted(labels - earlier.keys())
+    present = pc.is_in(memory["sha256"], value_set=items.sha256)
+    known = memory.filter(pc.and_(present, pc.is_in(memory["label"], value_set=pa.array(items.labels))))
+    never = np.iinfo(np.int64).max
+    earlier = np.full(len(items.labels), never)
+    classes = pc.index_in(known["label"], pa.array(items.labels, pa.string())).to_numpy()
+    np.minimum.at(earlier, classes, known["label_index"].to_numpy())
+    places = np.empty(len(earlier), dtype=np.int64)
+    places[np.argsort(earlier, kind="stable")] = np.arange(len(earlier))
+    return places
 
 
-def remembered_sides(memory: pa.Table) -> dict[str, Side]:
-    """sha256 to side of a SPLIT_MEMORY table."""
-    return dict(zip(memory["sha256"].to_pylist(), memory["side"].to_pylist(), strict=True))
+def earlier_sides(memory: pa.Table, items: Items) -> SideArray:
+    """(items,) the side that a SPLIT_MEMORY table has for each item's content; -1 where it has none."""
+    rows = pc.index_in(items.sha256, memory["sha256"].combine_chunks())
+    return side_codes(memory["side"].combine_chunks().take(rows))[items.contents]
 
 
-def _rows(table: pa.Table) -> list[dict[str, Any]]:
-    return [row for row in table.select(SPLIT_MEMORY.names).to_pylist() if row["side"] != "left_out"]
-
-
-def _settled_sides(
-    items: Sequence[Item], groups: Sequence[int], official: list[Side] | None, remembered: Mapping[str, Side]
-) -> list[Side | None]:
-    """The sides that may not change; None for new items."""
+def _settled_sides(roots: IntArray, official: SideArray | None, remembered: SideArray) -> SideArray:
+    """The sides that may not change; -1 for new items."""
     if official is None:
-        return [remembered.get(item.sha256) for item in items]
-    if "validation" in official:
-        return list(official)
-    tested = {root for root, side in zip(groups, official, strict=True) if side == "test"}
-    settled: list[Side | None] = []
-    for item, root, side in zip(items, groups, official, strict=True):
-        earlier = remembered.get(item.sha256)
-        if side == "test":
-            settled.append("test")
-        elif earlier in ("train", "validation"):
-            settled.append(earlier)
-        else:
-            settled.append("train" if root in tested else None)
-    return settled
+        return remembered.copy()
+    if VALIDATION in official:
+        return official.copy()
+    tested = np.zeros(len(roots), dtype=np.bool_)
+    tested[roots[official == TEST]] = True
+    earlier = (remembered == TRAIN) | (remembered == VALIDATION)
+    settled = np.where(earlier, remembered, np.where(tested[roots], TRAIN, NO_SIDE))
+    return np.where(official == TEST, TEST, settled).astype(np.int8)
 
 
-def _join_neighbours(sides: Sequence[Side | None], groups: Sequence[int]) -> list[Side | None]:
+def _join_neighbours(settled: SideArray, roots: IntArray) -> SideArray:
     """New items take the side of the settled items of their group, or none where those disagree."""
-    around: dict[int, set[Side]] = defaultdict(set)
-    for side, root in zip(sides, groups, strict=True):
-        if side is not None:
-            around[root].add(side)
-    joined: list[Side | None] = []
-    for side, root in zip(sides, groups, strict=True):
-        neighbours = around.get(root, set())
-        joined.append(side or (None if not neighbours else min(neighbours) if len(neighbours) == 1 else "left_out"))
-    return joined
+    known = settled != NO_SIDE
+    least, most = np.full(len(roots), LEFT_OUT, dtype=np.int8), np.full(len(roots), NO_SIDE, dtype=np.int8)
+    np.minimum.at(least, roots[known], settled[known])
+    np.maximum.at(most, roots[known], settled[known])
+    around = np.where(most == NO_SIDE, NO_SIDE, np.where(least == most, most, LEFT_OUT))
+    return np.where(known, settled, around[roots]).astype(np.int8)
 
 
-def _new_groups(
-    items: Sequence[Item], groups: Sequence[int], keys: Mapping[int, str], sides: Sequence[Side | None], seed: int
-) -> list[_Group]:
-    """Groups without a side, in the order in which they are dealt."""
-    members: dict[int, list[int]] = defaultdict(list)
-    for number, (root, side) in enumerate(zip(groups, sides, strict=True)):
-        if side is None:
-            members[root].append(number)
-    dealt = sorted(members, key=lambda root: hashlib.sha256(f"{seed}:{keys[root]}".encode()).digest())
-    return [_Group(members[root], Counter(items[number].label for number in members[root])) for root in dealt]
+def _new_groups(items: Items, keys: IntArray, sides: SideArray, seed: int) -> _NewGroups:
+    """Groups without a side, in the order in which they are dealt: that of a hash of the seed and their key."""
+    numbers = np.flatnonzero(sides == NO_SIDE)
+    contents, of_number = np.unique(keys[numbers], return_inverse=True)
+    names = items.sha256.take(pa.array(contents, pa.int64())).to_pylist()
+    digests = b"".join(hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names)
+    words = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)
+    dealt = np.lexsort(words.T[::-1])
+    places = np.empty(len(dealt), dtype=np.int64)
+    places[dealt] = np.arange(len(dealt))
+    of_number = places[of_number]
+    order = np.argsort(of_number, kind="stable")
+    numbers, of_number = numbers[order], of_number[order]
+    return _NewGroups(numbers, of_number, count_classes(of_number, items.classes[numbers], len(dealt)))
 
 
-def _deal_side(
-    side: Side, new: Sequence[_Group], items: Sequence[Item], sides: list[Side | None], share: float
-) -> list[_Group]:
+def _deal_side(side: int, new: _NewGroups, items: Items, sides: SideArray, share: float) -> _NewGroups:
     """Give groups to `side` until every class has its share there; returns the groups that are left."""
-    outside: set[Side | None] = {"left_out"} if side == "test" else {"left_out", "test"}
-    total = Counter(item.label for item, at in zip(items, sides, strict=True) if at not in outside)
-    held = Counter(item.label for item, at in zip(items, sides, strict=True) if at == side)
-    counts = [group.counts for group in new]
-    chosen = choose_groups(counts, total, held, share)
-    if side == "test" and share > 0:
-        chosen = cover_classes(counts, chosen, total, held)
-    for place in chosen:
-        for number in new[place].members:
-            sides[number] = side
-    return [group for place, group in enumerate(new) if place not in chosen]
+    outside = (sides == LEFT_OUT) | ((sides == TEST) if side != TEST else False)
+    total, held = items.per_class(~outside), items.per_class(sides == side)
+    chosen = choose_groups(new.counts, total, held, share)
+    if side == TEST and share > 0:
+        chosen = cover_classes(new.counts, chosen, total, held)
+    sides[new.numbers[chosen[new.of_number]]] = side
+    return new.choose(~chosen)
 
 
-def _carve_validation(
-    new: list[_Group], items: Sequence[Item], sides: list[Side | None], labels: Sequence[str], share: float
-) -> list[str]:
+def _carve_validation(new: _NewGroups, items: Items, sides: SideArray, share: float) -> list[str]:
     """Deal validation, unless some class would get too few; returns notes."""
-    carved = list(sides)
-    _deal_side("validation", new, items, carved, share)
-    held = Counter(item.label for item, side in zip(items, carved, strict=True) if side == "validation")
-    if min(held[label] for label in labels) < MIN_VALIDATION_ITEMS:
+    carved = sides.copy()
+    _deal_side(VALIDATION, new, items, carved, share)
+    if needs_out_of_fold(items, carved):
         note = (
             f"nothing is carved for validation: {share:g} of train is fewer than {MIN_VALIDATION_ITEMS} items of some "
             "class; what needs validation uses out-of-fold predictions"
@@ -216,17 +223,17 @@ def _carve_validation(
     return []
 
 
-def _require_both_sides(items: Sequence[Item], sides: Sequence[Side], labels: Sequence[str], official: bool) -> None:
-    counts = Counter((at, item.label) for item, at in zip(items, sides, strict=True))
+def _require_both_sides(items: Items, sides: SideArray, official: bool) -> None:
+    counts = {side: items.per_class(sides == side) for side in range(len(_STRICTEST))}
     for side in _NEEDED:
-        lacking = [label for label in labels if not counts[side, label]]
-        if not lacking:
+        lacking = np.flatnonzero(counts[side] == 0)
+        if not len(lacking):
             continue
-        numbers = ", ".join(f"{other} {counts[other, lacking[0]]}" for other in _STRICTEST)
+        numbers = ", ".join(f"{name} {counts[other][lacking[0]]}" for other, name in enumerate(_STRICTEST))
         mend = (
-            f"add {side} items of it to the official split"
+            f"add {SIDES[side]} items of it to the official split"
             if official
             else "add items that are no copies of each other and of other groups, or change split.test_share"
         )
         others = f" (and {counted(len(lacking) - 1, 'more class', 'more classes')})" if len(lacking) > 1 else ""
-        raise DataError(f"class {lacking[0]!r} has no {side} items ({numbers}){others}; {mend}")
+        raise DataError(f"class {items.labels[lacking[0]]!r} has no {SIDES[side]} items ({numbers}){others}; {mend}")

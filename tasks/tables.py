@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import StageInputError
-from tasks.reports.document import SCHEMA_VERSION, check_version, write_bytes
+from tasks.reports.document import SCHEMA_VERSION, check_version, replacing
 
 PIXELS_SIDE = 16
 
@@ -89,21 +91,23 @@ def table_bytes(table: pa.Table) -> bytes:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table atomically, as `table_bytes` makes it."""
-    write_bytes(path, table_bytes(table))
+    """Write a table atomically; the bytes are those of `table_bytes`, never held in memory."""
+    versioned = table.replace_schema_metadata({"graft_schema_version": str(SCHEMA_VERSION)})
+    with replacing(path) as draft:
+        pq.write_table(versioned, draft, compression="zstd")
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a table that has `schema`.
+def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table that has `schema`, or these columns of it alone, in the schema's order.
 
     Raises:
         StageInputError: as `parse_table`, or it is missing.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            return _parse(file, schema, str(path), columns)
     except OSError as err:
         raise StageInputError(f"{path} cannot be read ({err.strerror}); run `graft adapt`") from err
-    return parse_table(data, schema, str(path))
 
 
 def parse_table(data: bytes, schema: pa.Schema, source: str) -> pa.Table:
@@ -113,14 +117,22 @@ def parse_table(data: bytes, schema: pa.Schema, source: str) -> pa.Table:
         StageInputError: no Parquet, other columns, or a schema version that this Graft does not read. Tables of
             version 1 have the same columns.
     """
+    return _parse(pa.BufferReader(data), schema, source)
+
+
+def _parse(file: Any, schema: pa.Schema, source: str, columns: Sequence[str] | None = None) -> pa.Table:
     mend = "run `graft adapt`"
     try:
         # Not pq.read_table: that imports pyarrow.dataset and, with it, pandas.
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        opened = pq.ParquetFile(file)
+        found = opened.schema_arrow
+        same = found.equals(schema, check_metadata=False)
+        asked = [name for name in schema.names if columns is None or name in columns]
+        table = opened.read(asked) if same else None
     except (OSError, pa.ArrowException) as err:
         raise StageInputError(f"{source} is not a readable Parquet table: {err}; {mend}") from err
-    version = (table.schema.metadata or {}).get(b"graft_schema_version", b"none").decode()
+    version = (found.metadata or {}).get(b"graft_schema_version", b"none").decode()
     check_version(int(version) if version.isdecimal() else version, source, f"; {mend}")
-    if not table.schema.equals(schema, check_metadata=False):
-        raise StageInputError(f"{source} has the columns {table.schema.names}, expected {schema.names}; {mend}")
+    if table is None:
+        raise StageInputError(f"{source} has the columns {found.names}, expected {schema.names}; {mend}")
     return table

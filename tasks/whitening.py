@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,37 +26,55 @@ NEIGHBOUR_RANKS, CHANCE_NEIGHBOURS, MAX_CHANCE_COSINE = (5, 20), 0.01, 0.9
 FloatMatrix = npt.NDArray[np.float32]
 
 
-def whiten(features: npt.NDArray[np.floating], typical: IntArray) -> FloatMatrix:
-    """Embeddings with the data set's own common directions divided out, as unit rows.
+@dataclass(frozen=True)
+class Whitening:
+    """Centring by `mean` (width,), then scaled principal directions `components` (width, components)."""
+
+    mean: npt.NDArray[np.floating]
+    components: npt.NDArray[np.floating]
+
+    def single(self) -> Whitening:
+        """The same in single precision, which is twice as fast and holds half as much."""
+        return Whitening(self.mean.astype(np.float32), self.components.astype(np.float32))
+
+    def project(self, features: npt.NDArray[np.floating]) -> FloatMatrix:
+        """(items, components) unit rows, or zero rows where nothing varies."""
+        white: npt.NDArray[Any] = (features - self.mean) @ self.components
+        lengths = np.linalg.norm(white, axis=1, keepdims=True)
+        unit: FloatMatrix = np.divide(white, lengths, out=np.zeros_like(white), where=lengths > 0).astype(
+            np.float32, copy=False
+        )
+        return unit
+
+
+def fit_whitening(sample: npt.NDArray[np.floating]) -> Whitening:
+    """What divides a data set's own common directions out, told from typical items (items, width).
 
     Raw embeddings of one narrow domain all have a high cosine (0.9 and more for pooled ReLU features), so no threshold
     separates near-duplicates from relatives. After centring and scaling the principal components to equal variance,
     unrelated images have a cosine near 0 whatever the backbone. Two items a component are needed to estimate it.
 
-    Args:
-        features: (items, width).
-        typical: numbers of the items that mean and components are told from.
-    Returns:
-        (items, components) unit rows, or zero rows where nothing varies.
     Source: H. Jegou and O. Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA and
         whitening", ECCV 2012.
     """
-    centred = features - features[typical].mean(axis=0, dtype=np.float64)
-    sample = centred[typical]
-    wide = sample.shape[1] > sample.shape[0]
-    variances, directions = np.linalg.eigh(sample @ sample.T if wide else sample.T @ sample)
-    kept = min(MAX_COMPONENTS, max(1, len(sample) // 2))
+    mean = sample.mean(axis=0, dtype=np.float64)
+    centred = sample - mean
+    wide = centred.shape[1] > centred.shape[0]
+    variances, directions = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
+    kept = min(MAX_COMPONENTS, max(1, len(centred) // 2))
     kept = min(kept, int(np.count_nonzero(variances > MIN_VARIANCE * max(float(variances.sum()), 1e-30))))
     variances, directions = variances[::-1][:kept], directions[:, ::-1][:, :kept]
     if wide:
-        directions = sample.T @ (directions / np.sqrt(variances))
-    white = centred @ (directions / np.sqrt(variances))
-    lengths = np.linalg.norm(white, axis=1, keepdims=True)
-    unit: FloatMatrix = np.divide(white, lengths, out=np.zeros_like(white), where=lengths > 0).astype(np.float32)
-    return unit
+        directions = centred.T @ (directions / np.sqrt(variances))
+    return Whitening(mean, directions / np.sqrt(variances))
 
 
-def chance_cosine(vectors: FloatMatrix) -> float:
+def whiten(features: npt.NDArray[np.floating], typical: IntArray) -> FloatMatrix:
+    """(items, components) unit rows: features (items, width) by the whitening that the `typical` items tell."""
+    return fit_whitening(features[typical]).project(features)
+
+
+def chance_cosine(vectors: FloatMatrix, population: int | None = None) -> float:
     """The cosine at which one item in a hundred would find a neighbour by chance.
 
     Where images carry little (8x8 scans), unrelated items of a class are as close as a photo and its crop. The number
@@ -64,6 +84,8 @@ def chance_cosine(vectors: FloatMatrix) -> float:
 
     Args:
         vectors: (items, components) unit rows.
+        population: the number of items that `vectors` are a random sample of; neighbours are so much more numerous
+            there. By default they are all there is.
     Returns:
         Cosine in [-1, 0.9]; -1 for fewer than 100 items, which are too few to tell.
     Source: the neighbour-distance estimate of E. Levina and P. Bickel, "Maximum Likelihood Estimation of Intrinsic
@@ -82,5 +104,6 @@ def chance_cosine(vectors: FloatMatrix) -> float:
     if near_squared <= 0 or far_squared <= near_squared:
         return MAX_CHANCE_COSINE
     power = math.log(far_squared / near_squared) / math.log(far / near)
-    chance_squared = near_squared * math.pow(CHANCE_NEIGHBOURS / near, power)
+    allowed = CHANCE_NEIGHBOURS * len(vectors) / max(population or 0, len(vectors))
+    chance_squared = near_squared * math.pow(allowed / near, power)
     return min(MAX_CHANCE_COSINE, 1 - chance_squared)

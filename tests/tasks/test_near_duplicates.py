@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks import near_duplicates
+from tasks.chains import NearDuplicates, spanning_pairs
 from tasks.components import connected_components
-from tasks.near_duplicates import NearDuplicates, distinct_items, find_near_duplicates, spanning_pairs
+from tasks.near_duplicates import distinct_items, find_near_duplicates
 from tasks.params import BackboneParams, NearDuplicateParams
 from tasks.perceptual_hash import perceptual_hash
 from tasks.preprocess import decode_rgb

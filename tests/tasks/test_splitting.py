@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from division_scene import Division, Item, divide, needs_out_of_fold
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks.components import IntArray
 from tasks.errors import DataError
-from tasks.grouping import Item
 from tasks.params import SplitParams
 from tasks.reports import Side
-from tasks.splitting import Division, divide, needs_out_of_fold, remembered_sides, split_memory
+from tasks.splitting import split_memory
 from tasks.tables import SPLIT_MEMORY, SPLITS
 
 PARAMS = SplitParams()
@@ -329,6 +329,10 @@ def test_an_unknown_side_is_refused_with_the_known_ones() -> None:
     items = [*two_classes(10, "train"), *two_classes(10, "test", start=500), item(7000, "a", official="dev")]
     with pytest.raises(DataError, match=r"unknown split 'dev' \(1 item\); known: train, validation, test"):
         divide(items, NO_LINKS, {}, PARAMS)
+
+
+def remembered_sides(memory: pa.Table) -> dict[str, str]:
+    return dict(zip(memory["sha256"].to_pylist(), memory["side"].to_pylist(), strict=True))
 
 
 def splits_table(rows: list[tuple[str, str]]) -> pa.Table:
