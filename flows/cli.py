@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -13,9 +14,10 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from flows.logs import chosen_format, early_format, run_log, start_logs
 from flows.params_file import Edit, data_edits, parse_override
-from flows.result import EXIT_CODES, RunResult, summary
-from tasks.errors import GraftError, Refusal
+from flows.result import EXIT_CODES, RunResult, closing_line, summary
+from tasks.errors import GraftError, Refusal, UserError
 from tasks.stage import say
 from tasks.workspace import Workspace
 
@@ -44,22 +46,23 @@ WorkspaceOption = Annotated[
 def main() -> None:
     """The console script: a user's mistake ends in one message and exit code 1, never in a traceback."""
     signal.signal(signal.SIGTERM, _exit_on_term)
+    start_logs(early_format(sys.argv[1:], os.environ))
     try:
         code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except GraftError as err:
         _fail(err)
     except OSError as err:
-        say(f"graft: {_disk_fault(err)}")
+        say(f"graft: {_disk_fault(err)}", "error")
         code = EXIT_CODES["failed"]
     except TyperException as err:
-        say(f"graft: {err.format_message()} (graft --help shows what there is)")
+        say(f"graft: {err.format_message()} (graft --help shows what there is)", "error")
         code = EXIT_CODES["failed"]
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as ending:
         code = ending.code
     if code in (INTERRUPTED, TERMINATED):
-        say("interrupted; the same command goes on where it stopped")
+        say("interrupted; the same command goes on where it stopped", "warning")
     sys.exit(code)
 
 
@@ -69,6 +72,9 @@ def adapt(
     set_: SetOption = None,
     as_json: JsonOption = False,
     force_flow: Annotated[bool, typer.Option("--force-flow", help="Start the flow even if nothing changed.")] = False,
+    log_format: Annotated[
+        str | None, typer.Option("--log-format", metavar="text|json", help="Lines on stderr; default: params.yaml's.")
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Validate, embed, split, review, adapt, evaluate, gate, export, qualify, publish.
@@ -77,16 +83,22 @@ def adapt(
     """
     from flows.desk import adapt_here, new_run_id
 
+    run_id = new_run_id()
+
     def run() -> RunResult:
-        return adapt_here(*wanted_edits(workspace, data, set_), force_flow=force_flow)
+        here, edits = wanted_edits(workspace, data, set_)
+        start_logs(chosen_format(here, log_format, edits))
+        run_log.begin(here, run_id)
+        return adapt_here(here, edits, force_flow=force_flow, run_id=run_id)
 
     if as_json:
-        result = result_of(run, new_run_id)
+        result = result_of(run, lambda: run_id)
         say(summary(result))
         print(result.to_json(), end="", flush=True)
     else:
         result = run()
         print(summary(result), flush=True)
+    run_log.line(closing_line(result), shown=False)
     sys.exit(result.exit_code)
 
 
@@ -233,7 +245,7 @@ def data_forget(
     def confirm(summary: str) -> bool:
         return ask(summary, yes, sys.stdin.isatty())
 
-    if not forget_here(Workspace.find(workspace), items, reason, who, confirm, say, dry_run):
+    if not forget_here(Workspace.find(workspace), items, reason, who, confirm, say, dry_run) and not dry_run:
         say("nothing was forgotten")
 
 
@@ -269,7 +281,8 @@ def _disk_fault(err: OSError) -> str:
 
 
 def _fail(err: GraftError) -> NoReturn:
-    say(f"graft: {err}")
+    kept = None if isinstance(err, UserError) else run_log.kept()
+    say(f"graft: {err}" + (f"\nlog: {kept}" if kept else ""), "error")
     sys.exit(EXIT_CODES["refused" if isinstance(err, Refusal) else "failed"])
 
 

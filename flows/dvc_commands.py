@@ -125,6 +125,15 @@ def _scm_options(root: Path) -> list[str]:
     return ["--subdir"] if any((parent / ".git").exists() for parent in root.parents) else ["--no-scm"]
 
 
+def dvc_remotes(ws: Workspace) -> list[str]:
+    """Names of the remotes that DVC's settings know.
+
+    Raises:
+        WorkspaceError: the settings cannot be read.
+    """
+    return sorted(_settings(ws).get("remote", {}))
+
+
 def _settings(ws: Workspace) -> Mapping[str, Any]:
     """DVC's settings as it merges them itself: system, user, project, local."""
     from dvc.config import Config, ConfigError

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.dvc_commands import ensure_dvc, run_dvc
+from flows.dvc_commands import dvc_remotes, ensure_dvc, run_dvc
 from flows.dvc_repair import repair
 from flows.erasure import DvcCache, dvc_file_of, forget_results, raw_traces
 from flows.forget_plan import Content, Forgetting, Known, is_ours, near_duplicates_of, tables_of
@@ -124,10 +124,10 @@ def _carry_out(workspace: Workspace, params: Params, forgetting: Forgetting, say
         step(workspace, params, forgetting)
     pending(workspace).unlink(missing_ok=True)
     say(f"forgot {counted(len(forgetting.contents), 'item')}; data/forgotten.csv keeps them out by their sha256")
-    if remote := run_dvc(workspace, "remote", "list").strip():
+    if remotes := dvc_remotes(workspace):
         objects = [f"files/md5/{one.md5[:2]}/{one.md5[2:]}" for one in forgetting.contents if one.md5]
         names = ", ".join(objects) or "their objects"
-        say(f"a DVC remote may still hold them ({' '.join(remote.split())}): delete {names} there")
+        say(f"a DVC remote may still hold them ({', '.join(remotes)}): delete {names} there")
     say("now: commit data/forgotten.csv and what else git shows as changed, and run `graft adapt`")
 
 
