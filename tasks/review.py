@@ -74,9 +74,10 @@ def _not_reviewed(workspace: Workspace) -> ReviewReport:
 
 
 def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
+    # to_pylist and not to_numpy, which would import pandas for half a second.
     splits = read_table(workspace.splits, SPLITS)
     features = _read_features(workspace, splits)
-    labels = splits["label_index"].to_numpy().astype(np.int64)
+    labels = np.array(splits["label_index"].to_pylist(), dtype=np.int64)
     names = _names(splits)
     decided = _decided(splits, workspace, params.data.label_aliases)
     pairs = _near(splits, SplitReport.read(workspace.split_report).near_duplicates)
@@ -128,30 +129,26 @@ def _read_features(workspace: Workspace, splits: pa.Table) -> npt.NDArray[np.flo
 
 
 def _names(splits: pa.Table) -> dict[int, str]:
-    pairs = splits.select(["label_index", "label"]).group_by(["label_index", "label"]).aggregate([])
-    return dict(zip(pairs["label_index"].to_pylist(), pairs["label"].to_pylist(), strict=True))
+    """Label by its index."""
+    return dict(zip(splits["label_index"].to_pylist(), splits["label"].to_pylist(), strict=True))
 
 
 def _groups(splits: pa.Table) -> IntVector:
     """(items,) group numbers; an item without a group is one of its own."""
-    alone = pc.binary_join_element_wise("item:", splits["path"], "")
-    return _codes(pc.coalesce(splits["group"], alone))
-
-
-def _codes(column: pa.ChunkedArray) -> IntVector:
-    encoded = column.combine_chunks().dictionary_encode()
-    codes: IntVector = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
+    numbers: dict[str, int] = {}
+    named = zip(splits["group"].to_pylist(), splits["path"].to_pylist(), strict=True)
+    return np.array([numbers.setdefault(group or f"item:{path}", len(numbers)) for group, path in named])
 
 
 def _decided(splits: pa.Table, workspace: Workspace, aliases: Mapping[str, str]) -> BoolVector:
     """(items,) whether a person's last word on the content is the label that it bears."""
     words = {one.sha256: one.label for one in read_corrections(workspace.corrections) if one.label is not None}
     decided = np.zeros(splits.num_rows, dtype=np.bool_)
-    rows = np.flatnonzero(pc.is_in(splits["sha256"], pa.array(list(words), pa.string())).to_numpy())
-    for row in rows:
-        word = words[splits["sha256"][int(row)].as_py()]
-        decided[row] = aliases.get(word, word) == splits["label"][int(row)].as_py()
+    if words:
+        rows = zip(splits["sha256"].to_pylist(), splits["label"].to_pylist(), strict=True)
+        decided[:] = [
+            content in words and aliases.get(words[content], words[content]) == label for content, label in rows
+        ]
     return decided
 
 
@@ -187,12 +184,15 @@ def _copies(workspace: Workspace) -> list[ReviewEntry]:
 
 
 def _near(splits: pa.Table, links: list[NearDuplicatePair]) -> list[Pair]:
-    ends = [pa.array([getattr(link, end) for link in links], pa.string()) for end in ("first", "second")]
-    firsts, seconds = (pc.index_in(end, splits["path"]).to_pylist() for end in ends)
+    """The links as rows."""
+    if not links:
+        return []
+    wanted = {path for link in links for path in (link.first, link.second)}
+    rows = {path: row for row, path in enumerate(splits["path"].to_pylist()) if path in wanted}
     return [
-        Pair(first, second, min(max(link.cosine, 0.0), 1.0))
-        for first, second, link in zip(firsts, seconds, links, strict=True)
-        if first is not None and second is not None
+        Pair(rows[link.first], rows[link.second], min(max(link.cosine, 0.0), 1.0))
+        for link in links
+        if link.first in rows and link.second in rows
     ]
 
 

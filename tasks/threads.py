@@ -44,8 +44,10 @@ def limit_threads(limit: int) -> None:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Sums in one order: with several threads the last bit of a matrix product depends on how many there are."""
-    import scipy.optimize  # noqa: F401  (its own BLAS must be loaded before it can be limited)
+    """Sums in one order: with several threads the last bit of a matrix product depends on how many there are.
+
+    A library that is imported within it keeps its threads: scipy brings a BLAS of its own.
+    """
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):

@@ -71,6 +71,8 @@ class LinearProbe:
             DataError: fewer than two classes, or a class without an item.
             StageInputError: a feature is not finite.
         """
+        import scipy.optimize  # noqa: F401  (its own BLAS must be loaded before it can be limited)
+
         _check(data)
         with one_blas_thread():
             return _adapt(data, params)
