@@ -15,6 +15,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from flows.logs import run_log
+from flows.raw_lines import RawLines
+from tasks.log_lines import LogLine, unmarked
 from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
 from tasks.reports import EvaluationReport, Verdict
 from tasks.stage import PROGRESS_MARK, draw_bar
@@ -48,8 +51,9 @@ def show_verdict(verdict: Verdict) -> None:
 class ProgressLines:
     """Sorts a stage's lines: progress marks move a progress artifact, everything else goes to the log."""
 
-    def __init__(self, stage: str, log: Callable[[str], None]) -> None:
-        self.stage, self.log = stage, log
+    def __init__(self, stage: str, log: Callable[[LogLine], None]) -> None:
+        self.stage, self._log = stage, log
+        self._raw = RawLines(lambda message, level, trace: log(LogLine(message, level, trace)))
         self._artifact: UUID | None = None
         self._shown, self._next = -1.0, 0.0
         self._bar = draw_bar if sys.stderr.isatty() else None
@@ -58,10 +62,18 @@ class ProgressLines:
         done, total = _progress(text)
         if total:
             self._show(100.0 * done / total)
+            run_log.progress(self.stage, done, total)
             if self._bar:
                 self._bar(self.stage, done, total)
+        elif line := unmarked(text):
+            self._raw.flush()
+            self._log(line)
         elif text.strip() and not text.strip().startswith(DVC_CHATTER):
-            self.log(text)
+            self._raw.feed(text)
+
+    def close(self) -> None:
+        """The stage's process is gone: a traceback that was being gathered is all there is."""
+        self._raw.flush()
 
     def finish(self) -> None:
         """The stage ended well: a progress that was shown is complete."""

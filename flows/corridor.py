@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,10 +19,12 @@ from prefect.states import Cancelled, Completed, Failed
 from flows import artifacts
 from flows.cancellation import cancellation_of
 from flows.inputs import write_inputs
+from flows.logs import LINE
 from flows.publish import publish
 from flows.result import RunResult, Timings
 from flows.stage_process import StageResult, run_stage_process
 from tasks.errors import GraftError, MemoryExceeded, NotQualified, Refusal, StageFailed
+from tasks.log_lines import LogLine
 from tasks.params import Params, load_params
 from tasks.reports import EvaluationReport, ValidationReport, Verdict
 from tasks.reports.qualification import Qualification
@@ -143,11 +146,17 @@ class CorridorRun:
     def _run_stage(self, stage: str) -> State[Any] | None:
         """The stage's process; its lines go to the run's log, its progress to an artifact."""
         logger, self.error = get_run_logger(), None
-        show = artifacts.ProgressLines(stage, logger.info)
+
+        def log(line: LogLine) -> None:
+            logger.log(logging.getLevelNamesMapping()[line.level.upper()], "%s", line.text(), extra={LINE: line})
+
+        show = artifacts.ProgressLines(stage, log)
         try:
             outcome = self._process(stage, show.line)
         except GraftError as err:
             return self._fault(err)
+        finally:
+            show.close()
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + outcome.seconds, 3)
         if outcome.state in ("done", "unchanged"):
             show.finish()

@@ -12,6 +12,7 @@ from flows.dvc_commands import ensure_dvc
 from flows.dvc_repair import repair
 from flows.inputs import pinned_inputs, write_inputs
 from flows.limits import EVERYTHING, check_limits
+from flows.logs import take_over_prefect
 from flows.outlook import finished_result, plan_steps
 from flows.params_file import Edit, edited_params
 from flows.result import RunResult
@@ -31,14 +32,16 @@ QUIET_PREFECT = {
 }
 
 
-def adapt_here(workspace: Workspace, edits: Sequence[Edit] = (), force_flow: bool = False) -> RunResult:
+def adapt_here(
+    workspace: Workspace, edits: Sequence[Edit] = (), force_flow: bool = False, run_id: str | None = None
+) -> RunResult:
     """Edit params.yaml and run the corridor in this checkout, unless its result stands already.
 
     Raises:
         UserError: the params, the data, the workspace or the machine are not ready; params.yaml is as it was and
             nothing was computed.
     """
-    run_id = new_run_id()
+    run_id = run_id or new_run_id()
     with workspace_lock(workspace, run_id) as mended:
         ensure_dvc(workspace)
         for line in [*mended, *repair(workspace)]:
@@ -63,7 +66,7 @@ def adapt_here(workspace: Workspace, edits: Sequence[Edit] = (), force_flow: boo
             write_bytes(workspace.params, before)
             raise
         for line in warnings:
-            say(f"warning: {line}")
+            say(f"warning: {line}", "warning")
         return run_flow(workspace, run_id)
 
 
@@ -96,6 +99,7 @@ def run_flow(workspace: Workspace, run_id: str) -> RunResult:
     from flows.corridor import adapt_flow
     from flows.embedded_server import prefect_server
 
+    take_over_prefect()
     result_file = workspace.run_result(run_id)
     try:
         with prefect_server():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from tasks.log_lines import LogLine
 from tasks.reports import EvaluationReport, Report
 from tasks.reports.document import Record
 
@@ -86,6 +87,18 @@ EVIDENCE = {"validate": "reports/validation.json", "qualify": "reports/qualifica
 """What to look at after a refusal in a stage; gate's, and so the default, is the report page."""
 
 
+LEVELS: dict[State, str] = {"released": "info", "refused": "warning", "failed": "error"}
+
+
+def closing_line(result: RunResult) -> LogLine:
+    """The last line of a run's log: how it ended, and with what."""
+    ended = "released, nothing changed" if result.state == "released" and result.unchanged else result.state
+    return LogLine(f"run {ended}: {result.release or '; '.join(result.reasons)}", LEVELS[result.state])
+
+
+LOG = ".graft/runs/{run_id}.log.jsonl"
+
+
 def summary(result: RunResult) -> str:
     """A few lines for a person; the last one is the release's path alone, or what to look at."""
     lines = []
@@ -107,6 +120,6 @@ def summary(result: RunResult) -> str:
     ending = {
         "released": f"released{done}\n{result.release}",
         "refused": f"refused{done}; the releases before it stand as they were\nsee {evidence}",
-        "failed": f"failed in {result.stopped_in or 'preparation'}",
+        "failed": f"failed in {result.stopped_in or 'preparation'}; log: {LOG.format(run_id=result.run_id)}",
     }
     return "\n".join([*lines, ending[result.state]])

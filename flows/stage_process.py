@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,8 +16,10 @@ from flows.memory import MemoryWatch
 from flows.processes import end_marked_processes, marks
 from flows.supervised import Ending, run_supervised
 from tasks.errors import StageFailed, StageInputError
+from tasks.log_lines import unmarked
 from tasks.params import LimitsParams
 from tasks.reports import Outcome
+from tasks.stage import PROGRESS_MARK
 from tasks.threads import thread_environment
 from tasks.workspace import Workspace
 
@@ -148,12 +150,18 @@ def _failure(stage: str, ending: Ending) -> StageResult:
     number = _signal_number(ending)
     if number is not None:
         hint = " (often the machine ran out of memory)" if number == signal.SIGKILL else ""
-        reasons = [f"{stage} was killed by {_signal_name(number)}{hint}; its last lines:", *ending.tail]
+        reasons = [f"{stage} was killed by {_signal_name(number)}{hint}; its last lines:", *_readable(ending.tail)]
         return StageResult(stage, "failed", reasons, died=True)
     if _command_exit_code(ending) is not None:
-        reasons = [f"{stage} ended without an outcome; its last lines:", *ending.tail]
+        reasons = [f"{stage} ended without an outcome; its last lines:", *_readable(ending.tail)]
         return StageResult(stage, "failed", reasons, internal=True, died=True)
     return StageResult(stage, "failed", [f"DVC could not run or record {stage}: {explain(ending.tail)}"])
+
+
+def _readable(tail: Sequence[str]) -> list[str]:
+    """Lines for a person: what was marked for the log as text, without progress."""
+    lines = [line.text() if (line := unmarked(text)) else text for text in tail]
+    return [part for line in lines for part in line.splitlines() if not part.startswith(PROGRESS_MARK)]
 
 
 def _command_exit_code(ending: Ending) -> int | None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 
 from tasks.errors import GraftError, Refusal
+from tasks.log_lines import LOG_FORMAT, LogLine, json_line
 from tasks.params import Params, load_params
 from tasks.reports import Outcome
 from tasks.threads import limit_threads
 from tasks.workspace import Workspace
 
 PROGRESS_MARK = "graft-progress"
-RUN_ID = "GRAFT_RUN_ID"
+RUN_ID, STAGE = "GRAFT_RUN_ID", "GRAFT_STAGE"
+"""Set by the run that starts a stage's process."""
+BY_HAND = "by-hand"
 
 
 class Progress:
@@ -45,15 +50,47 @@ def draw_bar(stage: str, done: int, total: int) -> None:
     print(f"\r{stage:<9} [{'#' * width}{'.' * (30 - width)}] {done}/{total}", end=end, file=sys.stderr, flush=True)
 
 
-def say(text: str) -> None:
-    """A line for the run's log."""
+def say(text: str, level: str = "info", exception: str | None = None) -> None:
+    """A line for the run's log; `level` is a lower-case name of `logging`, `exception` a traceback."""
+    _speak(LogLine(text, level, exception))
+
+
+def speak_through(speaker: Callable[[LogLine], None]) -> None:
+    """Have every line of this process told by `speaker` instead of printed."""
+    global _speak
+    _speak = speaker
+
+
+def _print(line: LogLine) -> None:
+    """For a person as text; for the run that started this stage so that level and traceback are not lost."""
+    plain = line.level == "info" and line.exception is None
+    if STAGE in os.environ and not plain:
+        text = line.marked()
+    elif STAGE not in os.environ and os.environ.get(LOG_FORMAT) == "json":
+        text = json_line(line, os.environ.get(RUN_ID, BY_HAND), None, version("graft"))
+    else:
+        text = line.text()
     print(text, file=sys.stderr, flush=True)
+
+
+_speak: Callable[[LogLine], None] = _print
+
+
+class _Library(logging.Handler):
+    """What libraries log or warn of inside a stage."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        exception = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
+        say(record.getMessage().strip(), record.levelname.lower(), exception)
 
 
 def run_stage(stage: str, body: Callable[[Workspace, Params], None]) -> None:
     """Run one stage in this process and leave its outcome file; exits 1 unless the stage is done."""
     workspace = Workspace.find()
-    run_id = os.environ.get(RUN_ID, "by-hand")
+    run_id = os.environ.get(RUN_ID, BY_HAND)
+    if STAGE in os.environ or LOG_FORMAT in os.environ:
+        logging.captureWarnings(True)
+        logging.getLogger().addHandler(_Library(logging.WARNING))
     try:
         params = load_params(workspace.params)
         limit_threads(params.limits.of(stage).threads)
@@ -64,10 +101,11 @@ def run_stage(stage: str, body: Callable[[Workspace, Params], None]) -> None:
     except GraftError as err:
         outcome = Outcome(stage=stage, run_id=run_id, state="failed", reasons=str(err).splitlines())
     except Exception as err:
-        traceback.print_exc()
+        say(f"{stage} stopped by a defect: {type(err).__name__}", "error", traceback.format_exc())
         reasons = [f"{type(err).__name__}: {err}"]
         outcome = Outcome(stage=stage, run_id=run_id, state="failed", reasons=reasons, internal=True)
     outcome.write(workspace.outcome(stage))
     if outcome.state != "done":
-        say("\n".join(f"{stage} {outcome.state}: {reason}" for reason in outcome.reasons))
+        for reason in outcome.reasons:
+            say(f"{stage} {outcome.state}: {reason}", "error")
         sys.exit(1)

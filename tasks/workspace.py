@@ -201,6 +201,9 @@ class Workspace:
     def run_result(self, run_id: str) -> Path:
         return self.private / "runs" / f"{run_id}.json"
 
+    def run_log(self, run_id: str) -> Path:
+        return self.private / "runs" / f"{run_id}.log.jsonl"
+
     @property
     def cache(self) -> Path:
         """Backbone graphs and feature rows; GRAFT_CACHE_DIR lets several workspaces share one."""

@@ -13,7 +13,7 @@ from tasks.params import Params
 from tasks.workspace import STAGES, Workspace
 
 ROOT = Path(__file__).parents[2]
-WORDS = ("digests", "errors", "params", "release", "reports", "stage", "tables", "threads", "workspace")
+WORDS = ("digests", "errors", "log_lines", "params", "release", "reports", "stage", "tables", "threads", "workspace")
 """Modules that change no result: named in docs/decisions/0003; a change to them recomputes nothing."""
 
 
