@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tasks.errors import StageInputError, counted
 from tasks.metrics import BoolVector, IntVector
@@ -74,7 +74,7 @@ def _not_reviewed(workspace: Workspace) -> ReviewReport:
 
 
 def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
-    # to_pylist and not to_numpy, which would import pandas for half a second.
+    # to_pylist alone: Arrow imports pandas, for half a second, before it converts anything else.
     splits = read_table(workspace.splits, SPLITS)
     features = _read_features(workspace, splits)
     labels = np.array(splits["label_index"].to_pylist(), dtype=np.int64)
@@ -154,10 +154,12 @@ def _decided(splits: pa.Table, workspace: Workspace, aliases: Mapping[str, str])
 
 def _copies(workspace: Workspace) -> list[ReviewEntry]:
     """Files of one content under several labels: validate set them aside, and only a person can say which is right."""
-    items = read_table(workspace.items, ITEMS)
-    usable = pc.and_(pc.equal(items["status"], "quarantined"), pc.is_valid(items["perceptual_hash"]))
-    rows = items.filter(usable).select(["path", "sha256", "label", "reason"]).to_pylist()
-    of_content: dict[str, list[dict[str, str]]] = defaultdict(list)
+    items = read_table(workspace.items, ITEMS).select(
+        ["path", "sha256", "label", "reason", "perceptual_hash", "status"]
+    )
+    aside = [row for row, status in enumerate(items["status"].to_pylist()) if status == "quarantined"]
+    rows = [cells for row in aside for cells in items.slice(row, 1).to_pylist() if cells["perceptual_hash"] is not None]
+    of_content: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         of_content[row["sha256"]].append(row)
     entries = []
