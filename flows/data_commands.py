@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from flows.dvc_commands import ensure_dvc, run_dvc
 from flows.params_file import Edit, edit_params, edited_params
+from flows.table_rows import remove_rows
 from flows.workspace_lock import workspace_lock
 from tasks.digests import file_sha256
 from tasks.errors import DataError, WorkspaceError, counted
 from tasks.params import Params, load_params
 from tasks.reports import FailingItem, OverlayReport, ValidationReport, replacing
+from tasks.table_listing import TABLE_SUFFIXES
 from tasks.tree import check_tree
 from tasks.validate import check_data, workspace_overlay
 from tasks.workspace import Workspace
@@ -99,33 +102,58 @@ def add_here(workspace: Workspace, source: Path) -> str:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; give the folder that holds the class folders (or the table's folder)")
     params = load_params(workspace.params)
-    found = check_data(folder, params, overlay=workspace_overlay(workspace, params))
+    overlay = workspace_overlay(workspace, params)
+    found = check_data(folder, params, overlay=overlay)
     if workspace.raw.exists():
         check_tree(workspace.raw)
-    with workspace_lock(workspace, "data-add"):
+    with workspace_lock(workspace, "data-add"), tempfile.TemporaryDirectory() as scratch:
         ensure_dvc(workspace)
-        new = _new_files(folder, workspace.raw)
+        sources, skipped = _sources(folder, overlay.forgotten, params.data.columns.path, Path(scratch))
+        new = _new_files(sources, workspace.raw)
         for name in new:
             with replacing(workspace.raw / name) as draft:
-                shutil.copyfile(folder / name, draft)
+                shutil.copyfile(sources[name], draft)
         run_dvc(workspace, "add", "--quiet", workspace.relative(workspace.raw))
         edits = [Edit(("data", "path"), workspace.relative(workspace.raw))]
-        table = load_params(workspace.params).data.table
+        table = params.data.table
         if table and not workspace.resolve(table).is_relative_to(workspace.raw):
             edits.append(Edit(("data", "table"), None))
         edit_params(workspace, edits)
     bad = len(found.quarantined)
     note = f"; {bad} images of {folder} cannot be used, `graft data check data/raw` names them" if bad else ""
+    if skipped:
+        digests = ", ".join(sorted({sha256[:12] for sha256 in skipped.values()}))
+        note += f"; {counted(len(skipped), 'file')} left out, forgotten before (data/forgotten.csv: {digests})"
     return f"{len(new)} new files in data/raw, under DVC as data/raw.dvc; params.yaml: data.path is data/raw{note}"
 
 
-def _new_files(folder: Path, raw: Path) -> list[str]:
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    present = [name for name in names if (raw / name).exists()]
-    changed = [name for name in present if file_sha256(folder / name) != file_sha256(raw / name)]
+def _sources(
+    folder: Path, forgotten: Collection[str], column: str, scratch: Path
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Files to add by their name below `folder`, and the sha256 of those that were forgotten and stay out.
+
+    A table that lists forgotten files is taken from `scratch`, where it is copied without their rows.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    digests = {name: file_sha256(path) for name, path in files.items()} if forgotten else {}
+    skipped = {name: sha256 for name, sha256 in digests.items() if sha256 in forgotten}
+    sources = {name: path for name, path in files.items() if name not in skipped}
+    for name in [name for name in sources if skipped and Path(name).suffix.lower() in TABLE_SUFFIXES]:
+        copy, beside = scratch / name, folder / Path(name).parent
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(sources[name], copy)
+        near = [files[one].relative_to(beside).as_posix() for one in skipped if files[one].is_relative_to(beside)]
+        if remove_rows(copy, column, {*skipped, *near}):
+            sources[name] = copy
+    return sources, skipped
+
+
+def _new_files(sources: Mapping[str, Path], raw: Path) -> list[str]:
+    present = [name for name in sources if (raw / name).exists()]
+    changed = [name for name in present if file_sha256(sources[name]) != file_sha256(raw / name)]
     if changed:
         raise DataError(
             f"{len(changed)} files are in data/raw already with other content ({', '.join(changed[:5])}); "
             "raw data are never overwritten: give the new ones another name, or delete the old ones from data/raw"
         )
-    return sorted(set(names) - set(present))
+    return sorted(sources.keys() - set(present))

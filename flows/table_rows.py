@@ -11,8 +11,16 @@ from tasks.reports import replacing, write_bytes
 
 
 def remove_rows(table: Path, column: str, paths: Collection[str]) -> int:
-    """Delete the rows whose path is one of `paths` (as items.parquet spells them); returns how many there were."""
-    return _parquet(table, column, paths) if table.suffix.lower() == ".parquet" else _csv(table, column, paths)
+    """Delete the rows whose path is one of `paths` (as items.parquet spells them); returns how many there were.
+
+    What cannot be read as a table, or has no such column, lists no items: it is left as it is.
+    """
+    from pyarrow import ArrowException
+
+    try:
+        return _parquet(table, column, paths) if table.suffix.lower() == ".parquet" else _csv(table, column, paths)
+    except (UnicodeDecodeError, csv.Error, ArrowException, KeyError):
+        return 0
 
 
 def _csv(table: Path, column: str, paths: Collection[str]) -> int:

@@ -13,6 +13,7 @@ from small_workspace import change_params, copy_workspace, run_stages
 from traces import traces
 
 from flows import forget as command
+from flows.data_commands import add_here
 from flows.dvc_commands import ensure_dvc, run_dvc
 from flows.forget import ask, forget_here, pending
 from flows.forget_plan import Known
@@ -106,6 +107,23 @@ def test_the_same_picture_does_not_come_back_under_any_name(workspace: Workspace
     report = ValidationReport.read(workspace.validation)
     assert (report.listed, report.accepted, report.overlay.forgotten) == (39, 39, 2)
     assert file_sha256(tmp_path / "again" / ITEM) not in report.to_json()
+
+
+def test_adding_the_same_folder_again_leaves_it_out(workspace: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(workspace.raw, folder)
+    table = "path,label\n" + "".join(f"{path.parent.name}/{path.name},x\n" for path in sorted(folder.rglob("*.png")))
+    (folder / "labels.csv").write_text(table)
+    sha256 = file_sha256(folder / ITEM)
+    forget(workspace, ITEM)
+    for expected in ("1 new files", "0 new files"):
+        said = add_here(workspace, folder)
+        assert said.startswith(expected)
+        assert f"; 1 file left out, forgotten before (data/forgotten.csv: {sha256[:12]})" in said
+        assert ITEM not in said
+    assert not (workspace.raw / ITEM).exists()
+    assert ITEM not in (workspace.raw / "labels.csv").read_text()
+    assert len((workspace.raw / "labels.csv").read_text().splitlines()) == 40
 
 
 def test_killed_after_any_step_the_next_call_completes_it(
