@@ -5,9 +5,12 @@ python -m tasks.validate
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -120,9 +123,7 @@ def examine(
     Raises:
         DataError: people left out or forgot every item.
     """
-    with ThreadPoolExecutor(1, "import") as loading:
-        # Great Expectations takes seconds to import; Pillow decodes meanwhile, outside the interpreter lock.
-        loading.submit(import_module, "tasks.expectations.suite")
+    with _rules_being_loaded():
         inspections = _inspect(listing, rules, threads)
     decided = decide(listing.items, [found.sha256 for found in inspections], overlay)
     rows = _rows(listing.items, inspections, decided)
@@ -142,6 +143,33 @@ def examine(
     frame = item_frame(items.filter(in_the_set), [row.usable for row in rows if not row.left_out])
     results = [*judge(frame, rules, labelled, suite), *decided.rules]
     return Examination(items, _report(listing, items, results, decided))
+
+
+@contextmanager
+def _rules_being_loaded() -> Iterator[None]:
+    """Import Great Expectations, which takes seconds, in a thread beside the block; it is there when the block ends.
+
+    An import gives the interpreter lock away only when it must, every 5 ms unless told otherwise, and Pillow wants it a
+    dozen times an image: without a shorter interval the decoding would wait for the import.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.001)
+    try:
+        with ThreadPoolExecutor(1, "import") as loading:
+            loading.submit(_load_rules)
+            yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _load_rules() -> None:
+    collecting = gc.isenabled()
+    gc.disable()  # A sixth of the import is the collector's walks over its new objects, none of which is garbage.
+    try:
+        import_module("tasks.expectations.suite")
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def data_digest(items: pa.Table) -> str:
