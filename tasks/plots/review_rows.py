@@ -24,27 +24,39 @@ _WORDS: dict[ReviewKind, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class ReviewGroup:
-    """Entries of one kind; `total` as found, before any cap."""
+    """Entries of one kind; `total` counts items as found, before any cap, `shown` those that the entries name."""
 
     title: str
     says: str
     entries: list[ReviewEntry]
     total: int
+    shown: int
 
     @property
     def more(self) -> int:
-        return self.total - len(self.entries)
+        return self.total - self.shown
 
 
 def review_groups(review: ReviewReport) -> list[ReviewGroup]:
     """A group for each kind that names something, in the order of the list."""
     groups = []
     for kind in KINDS:
-        entries = [entry for entry in review.entries if entry.kind == kind]
-        if entries:
-            total = max(review.found.get(kind, 0), len(entries))
-            groups.append(ReviewGroup(*_WORDS[kind], entries[:MOST_OF_A_KIND], total))
+        of_kind = [entry for entry in review.entries if entry.kind == kind]
+        if of_kind:
+            entries = _each_pair_once(of_kind)[:MOST_OF_A_KIND]
+            named = {path for entry in entries for path in (entry.path, entry.other)}
+            shown = sum(entry.path in named for entry in of_kind)
+            total = max(review.found.get(kind, 0), len(of_kind))
+            groups.append(ReviewGroup(*_WORDS[kind], entries, total, shown))
     return groups
+
+
+def _each_pair_once(entries: list[ReviewEntry]) -> list[ReviewEntry]:
+    """Two items that contradict each other stand in the list twice, and side by side once."""
+    pairs: dict[frozenset[str | None], ReviewEntry] = {}
+    for entry in entries:
+        pairs.setdefault(frozenset((entry.path, entry.other)), entry)
+    return list(pairs.values())
 
 
 def review_paths(groups: list[ReviewGroup]) -> list[str]:
