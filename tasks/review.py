@@ -82,7 +82,7 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
     decided = _decided(splits, workspace, params.data.label_aliases)
     pairs = _near(splits, SplitReport.read(workspace.split_report).near_duplicates)
     with one_blas_thread():
-        probe = out_of_fold(features, labels, _groups(splits), max(names) + 1, params.review.max_fitted_items)
+        probe = out_of_fold(features, labels, group_numbers(splits), max(names) + 1, params.review.max_fitted_items)
         distances = neighbour_distances(features)
     wrong = expected_wrong(probe, labels)
     paths = {row: splits["path"][row].as_py() for pair in pairs for row in (pair.first, pair.second)}
@@ -133,7 +133,7 @@ def _names(splits: pa.Table) -> dict[int, str]:
     return dict(zip(splits["label_index"].to_pylist(), splits["label"].to_pylist(), strict=True))
 
 
-def _groups(splits: pa.Table) -> IntVector:
+def group_numbers(splits: pa.Table) -> IntVector:
     """(items,) group numbers; an item without a group is one of its own."""
     numbers: dict[str, int] = {}
     named = zip(splits["group"].to_pylist(), splits["path"].to_pylist(), strict=True)
