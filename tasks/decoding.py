@@ -35,7 +35,8 @@ _TURNS = {
 }
 _BAND_PIXELS = 1 << 20
 _MOST_SCANS = 100
-_START_OF_SCAN = b"\xff\xda"
+_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", 0xD9
+_SEGMENT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _MIN_IS_WHITE = 258, 262, 0
 _WHITE_OF_BITS = {(12,): 4095.0}
 
@@ -178,20 +179,18 @@ def _grey8(image: Image.Image, black: float, white: float) -> UInt8Image:
 
 
 def _scans(data: bytes) -> int:
-    """Scans of a JPEG up to its end mark; exact only above the limit, and never too many.
+    """Scans of a JPEG up to its end mark; counted only where there may be too many.
 
-    A progressive JPEG may repeat scans at will, and each is a pass over all pixels: a small file could take hours.
+    A progressive JPEG may repeat scans at will, and each is a pass over all pixels: a file of 1 MB could take an hour.
+    What follows the end mark (a phone's video) or lies inside a segment (a preview) may hold the same two bytes.
     """
     if data.count(_START_OF_SCAN) <= _MOST_SCANS:
         return 0
-    count, place = 0, 2
-    while (place := data.find(b"\xff", place)) >= 0 and place + 4 <= len(data):
-        marker = data[place + 1]
-        if marker == 0xD9:
-            break
-        count += marker == 0xDA
-        bare = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8
-        place += 1 + (marker != 0xFF) if bare else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    count, found = 0, _SEGMENT.search(data, 2)
+    while found and data[found.start() + 1] != _END_OF_IMAGE:
+        count += data.startswith(_START_OF_SCAN, found.start())
+        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
+        found = _SEGMENT.search(data, found.end() + length)
     return count
 
 
@@ -199,7 +198,7 @@ def _not_allowed(data: bytes, formats: tuple[str, ...]) -> str:
     allowed = f"not an image of an allowed format ({', '.join(formats)})"
     named = image_format(data)
     if named in formats:
-        return f"it begins as a {named} image, but its header is broken"
+        return f"it begins as {named}, but its header is broken or of a kind that cannot be read"
     return f"{allowed} but {named or kind_of_file(data)}"
 
 
