@@ -10,7 +10,9 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
@@ -79,9 +81,9 @@ class Drawing:
         self._words: list[tuple[str, str]] = []
 
     def word(self, text: str, most: int = 18) -> str:
-        """A token for a text, shown with at most `most` characters and whole where the pointer rests."""
+        """A token for a text, shown about `most` letters wide and whole where the pointer rests."""
         clean = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
-        self._words.append((clean if len(clean) <= most else f"{clean[: most - 1]}…", clean))
+        self._words.append((_clipped(clean, most), clean))
         return f"~{len(self._words) - 1}~"
 
     def svg(self, label: str) -> Markup:
@@ -155,6 +157,14 @@ def drawing(name: str, height: int, box: tuple[float, float, float, float]) -> I
             (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - top - bottom) / height)
         )
         yield Drawing(axes, (WIDTH, height))
+
+
+def _clipped(text: str, most: int) -> str:
+    """The start of a text that is too long; a Chinese or Japanese sign is as wide as two letters."""
+    widths = list(accumulate(2 if east_asian_width(mark) in "WF" else 1 for mark in text))
+    if not widths or widths[-1] <= most:
+        return text
+    return f"{text[: sum(width < most for width in widths)]}…"
 
 
 def _presented(element: ElementTree.Element) -> dict[str, str]:

@@ -83,7 +83,7 @@ def _bars(counts: ClassCounts) -> Chart:
                 named = drawn.word(f"{one.label}: {count_text(items)} {side}".strip())
                 axes.barh(place, items, 0.72, left, color=colour, gid=named)
             axes.text(
-                -0.02, place, drawn.word(one.label), ha="right", va="center", transform=axes.get_yaxis_transform()
+                -0.02, place, drawn.word(one.label, 15), ha="right", va="center", transform=axes.get_yaxis_transform()
             )
             axes.text(one.items, place, f" {count_text(one.items)}", va="center")
         said = ", ".join(f"{one.label} {count_text(one.items)}" for one in counts.classes)
@@ -170,16 +170,13 @@ def _few_ticks(axes: Axes, log_ends: tuple[float, float] | None = None) -> None:
 
 
 def _round_between(low: float, high: float) -> list[float]:
-    """At most six round numbers inside, evenly spread on a logarithmic axis."""
-    decades = range(-12, 13)
-    for steps in (
-        (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
-        (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
-        (1.0, 2.0, 5.0),
-        (1.0, 3.0),
-        (1.0,),
-    ):
-        inside = [step * 10.0**power for power in decades for step in steps if low <= step * 10.0**power <= high]
+    """Up to six round numbers inside, evenly spread on a logarithmic axis where the range is wide."""
+    from matplotlib.ticker import MaxNLocator
+
+    if high < 4 * low:
+        return [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        inside = [step * 10.0**power for power in range(-12, 13) for step in steps if low <= step * 10.0**power <= high]
         if len(inside) <= 6:
             return inside
     return inside[:: len(inside) // 6 + 1]

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import page_sources
+import pyarrow as pa
 import pytest
+from image_files import encoded, noise, write
 from page_reader import HOSTILE, PageReader, assert_self_contained
 from page_sources import Run
 
@@ -294,3 +296,53 @@ def test_the_metrics_table_has_the_model_and_every_baseline() -> None:
     assert [row["model"] for row in rows] == ["this model", "majority", "raw pixels"]
     assert len({tuple(row) for row in rows}) == 1
     assert rows[0]["accuracy"] == f"{report.accuracy.value:.3f}"
+
+
+def with_raw_files(run: Run, root: Path) -> Run:
+    """The run with a real image behind every prediction, in data/raw."""
+    rows = run.predictions.to_pylist()
+    for number, row in enumerate(rows):
+        data = encoded(noise(number))
+        write(root / "data" / "raw" / row["path"], data)
+        row["sha256"] = hashlib.sha256(data).hexdigest()
+    predictions = pa.Table.from_pylist(rows, schema=run.predictions.schema)
+    return Run(**{**vars(run), "predictions": predictions})
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_mistakes_are_shown_unless_params_leave_images_out(tmp_path: Path, wanted: bool) -> None:
+    params = parse_params({"data": {"path": "data/raw"}, "report": {"thumbnails": wanted}})
+    run = with_raw_files(page_sources.run(["a", "b"], per_class=20, skill=1.5, params=params), tmp_path)
+    page = page_of(run, tmp_path)
+    mistakes = read_mistakes(tmp_path / "reports" / "predictions.parquet", ["a", "b"]).shown
+    assert ("data:image" in page) == ("<img" in page) == wanted
+    shown = [f"{mistake.path}, labelled {mistake.label}" for mistake in mistakes]
+    assert PageReader(page).pictures == (shown if wanted else [])
+    assert all(mistake.path in page for mistake in mistakes)
+    assert_self_contained(page)
+
+
+def test_a_raw_file_that_is_gone_or_changed_costs_its_picture_alone(tmp_path: Path) -> None:
+    params = parse_params({"data": {"path": "data/raw"}})
+    run = with_raw_files(page_sources.run(["a", "b"], per_class=20, skill=1.5, params=params), tmp_path)
+    first, second = read_mistakes_of(run, tmp_path)[:2]
+    (tmp_path / "data" / "raw" / first).unlink()
+    write(tmp_path / "data" / "raw" / second, encoded(noise(999)))
+    page = PageReader(page_of(run, tmp_path))
+    assert "the file cannot be read" in page.text
+    assert "the file is not the one that was validated" in page.text
+    assert len(page.pictures) > 0
+
+
+def read_mistakes_of(run: Run, root: Path) -> list[str]:
+    write_table(run.predictions, root / "predictions.parquet")
+    return [mistake.path for mistake in read_mistakes(root / "predictions.parquet", run.evaluation.labels).shown]
+
+
+def test_the_data_page_is_linked_where_review_has_written_it(tmp_path: Path) -> None:
+    run = page_sources.run(["a", "b"])
+    assert "validation.html" not in page_of(run, tmp_path / "alone")
+    workspace = run.write(tmp_path / "reviewed")
+    write(workspace.review_report, b"{}")
+    write_report_page(workspace, run.params)
+    assert '<a href="validation.html">' in workspace.page.read_text(encoding="utf-8")
