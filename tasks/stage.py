@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextvars import ContextVar
 from importlib.metadata import version
 
 from tasks.errors import GraftError, Refusal
@@ -67,12 +68,14 @@ def _print(line: LogLine) -> None:
     if STAGE in os.environ and not plain:
         text = line.marked()
     elif STAGE not in os.environ and os.environ.get(LOG_FORMAT) == "json":
-        text = json_line(line, os.environ.get(RUN_ID, BY_HAND), None, version("graft"))
+        text = json_line(line, os.environ.get(RUN_ID, BY_HAND), _by_hand.get(), version("graft"))
     else:
         text = line.text()
     print(text, file=sys.stderr, flush=True)
 
 
+_by_hand: ContextVar[str | None] = ContextVar("stage", default=None)
+"""The stage that this process runs, where no run has started it."""
 _speak: Callable[[LogLine], None] = _print
 
 
@@ -88,6 +91,7 @@ def run_stage(stage: str, body: Callable[[Workspace, Params], None]) -> None:
     """Run one stage in this process and leave its outcome file; exits 1 unless the stage is done."""
     workspace = Workspace.find()
     run_id = os.environ.get(RUN_ID, BY_HAND)
+    _by_hand.set(stage)
     if STAGE in os.environ or LOG_FORMAT in os.environ:
         logging.captureWarnings(True)
         logging.getLogger().addHandler(_Library(logging.WARNING))
