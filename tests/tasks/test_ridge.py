@@ -53,6 +53,15 @@ def test_leaving_out_in_closed_form_is_leaving_out_and_fitting_anew(items: int, 
         np.testing.assert_allclose(left_out[out], anew.predict(features[out]), atol=1e-7)
 
 
+def test_a_group_larger_than_the_axes_is_left_out_in_closed_form_too() -> None:
+    features, labels, weight = problem(60, 7)
+    groups = np.where(np.arange(60) < 40, 0, np.arange(60))
+    left_out = RidgePath.of(features, labels, weight, CLASSES, groups).left_out(0.7)
+    out = groups == 0
+    anew = Ridge(alpha=0.7, solver="svd").fit(features[~out], np.eye(CLASSES)[labels[~out]], weight[~out])
+    np.testing.assert_allclose(left_out[out], anew.predict(features[out]), atol=1e-7)
+
+
 def test_the_logit_scale_has_the_least_log_loss() -> None:
     features, labels, weight = problem(60, 7)
     scores = RidgePath.of(features, labels, np.ones(60), CLASSES, np.arange(60)).left_out(1.0)
