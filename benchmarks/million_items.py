@@ -193,11 +193,18 @@ def recall(root: Path, count: int) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took: wall seconds, and its largest resident memory as the kernel and as a sampler saw it."""
+    """What one process took: wall and processor seconds, and its largest resident memory as the kernel and as a sampler
+    saw it."""
 
     seconds: float
+    cpu_seconds: float
     max_rss: int
     sampled_rss: int
+
+    def cells(self, count: int) -> list[str]:
+        """As the table shows it."""
+        times = [f"{self.seconds:.1f}", f"{self.seconds / count * 1e6:.0f}", f"{self.cpu_seconds:.1f}"]
+        return [*times, f"{self.max_rss / 1e9:.2f} GB", f"{self.sampled_rss / 1e9:.2f} GB"]
 
 
 def measured(step: str, root: Path, count: int) -> Cost:
@@ -227,7 +234,7 @@ def measured(step: str, root: Path, count: int) -> Cost:
     sampler.join()
     if status:
         raise SystemExit(f"step {step} at {count} items ended with status {os.waitstatus_to_exitcode(status)}")
-    return Cost(seconds, usage.ru_maxrss * 1024, peak[0])
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, peak[0])
 
 
 def measure(count: int, folder: Path) -> list[str]:
@@ -239,11 +246,11 @@ def measure(count: int, folder: Path) -> list[str]:
     measured("embed", root, count)
     costs["split"] = measured("split", root, count)
     found = {"split": f"{recall(root, count):.1%}"}
-    return [
-        f"| {count:,} | {stage} | {cost.seconds:.1f} | {cost.seconds / count * 1e6:.0f} | {cost.max_rss / 1e9:.2f} GB "
-        f"| {cost.sampled_rss / 1e9:.2f} GB | {found.get(stage, '')} |"
-        for stage, cost in costs.items()
-    ]
+    return [_row([f"{count:,}", stage, *cost.cells(count), found.get(stage, "")]) for stage, cost in costs.items()]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -258,8 +265,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         count = asked.items[0]
         made[asked.step](asked.folder, count) if asked.step in made else run[asked.step](asked.folder)
         return
-    print("| items | stage | seconds | seconds per million | peak resident | sampled | planted pairs together |")
-    print("|---|---|---|---|---|---|---|")
+    times = ["seconds", "seconds per million", "processor seconds"]
+    header = ["items", "stage", *times, "peak resident", "sampled", "planted pairs together"]
+    print(_row(header))
+    print(_row(["---"] * len(header)))
     with tempfile.TemporaryDirectory() as temporary:
         for count in asked.items:
             print("\n".join(measure(count, asked.folder or Path(temporary))), flush=True)

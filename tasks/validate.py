@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.digests import rows_sha256
 from tasks.errors import ContractBroken, DataError
-from tasks.expectations.conflicts import conflicting_reasons
+from tasks.item_table import data_digest, found_columns, item_table
 from tasks.layouts import Listing, list_items
 from tasks.modalities.images import Inspection, inspect_files
 from tasks.params import Params, ValidateParams
@@ -28,8 +26,7 @@ from tasks.plots.validation_page import DataSources, render_validation_page, wri
 from tasks.relabelling import NO_OVERLAY, Decided, Overlay, decide, read_overlay
 from tasks.reports import FailingItem, RuleResult, ValidationReport, write_bytes
 from tasks.stage import Progress, run_stage
-from tasks.table_listing import Item
-from tasks.tables import ITEMS, write_table
+from tasks.tables import write_table
 from tasks.workspace import Workspace
 
 
@@ -124,12 +121,10 @@ def examine(
         DataError: people left out or forgot every item.
     """
     with _rules_being_loaded():
-        inspections = _inspect(listing, rules, threads)
-    decided = decide(listing.items, [found.sha256 for found in inspections], overlay)
-    rows = _rows(listing.items, inspections, decided)
-    contents = [row.found.sha256 if row.usable else None for row in rows]
-    conflicting = conflicting_reasons([row.item for row in rows], contents) if labelled else [None] * len(rows)
-    items = _item_table(rows, conflicting)
+        found = found_columns(_inspect(listing, rules, threads))
+    decided = decide(listing.items, found["sha256"].to_pylist(), overlay)
+    items, usable = item_table(listing.items, found, decided, labelled)
+    del found
     in_the_set = pc.not_equal(items["status"], "left_out")
     if not pc.any(in_the_set).as_py():
         raise DataError(
@@ -140,7 +135,7 @@ def examine(
     from tasks.expectations.item_frame import item_frame
     from tasks.expectations.suite import judge
 
-    frame = item_frame(items.filter(in_the_set), [row.usable for row in rows if not row.left_out])
+    frame = item_frame(items.filter(in_the_set), usable.filter(in_the_set))
     results = [*judge(frame, rules, labelled, suite), *decided.rules]
     return Examination(items, _report(listing, items, results, decided))
 
@@ -172,88 +167,29 @@ def _load_rules() -> None:
             gc.enable()
 
 
-def data_digest(items: pa.Table) -> str:
-    """sha256 over the accepted items' sorted (path, content sha256, label, group, split, domain)."""
-    columns = ["path", "sha256", "label", "group", "split", "domain"]
-    accepted = items.filter(pc.equal(items["status"], "accepted")).select(columns).sort_by("path")
-    return rows_sha256(tuple(row.values()) for row in accepted.to_pylist())
-
-
-def _inspect(listing: Listing, rules: ValidateParams, threads: int) -> list[Inspection]:
+def _inspect(listing: Listing, rules: ValidateParams, threads: int) -> Iterator[Inspection]:
     progress = Progress("validate", len(listing.items))
-    inspections = []
-    for found in inspect_files([listing.root / item.path for item in listing.items], rules, threads):
-        inspections.append(found)
+    for found in inspect_files((listing.root / item.path for item in listing.items), rules, threads):
+        yield found
         progress.advance()
-    return inspections
-
-
-@dataclass(frozen=True)
-class _Row:
-    """An item as people decided it (label, or why it is left out) and what was found in its file."""
-
-    item: Item
-    found: Inspection
-    left_out: str | None
-
-    @property
-    def usable(self) -> bool:
-        return self.found.reason is None and self.left_out is None
-
-    def status(self, conflict: str | None) -> tuple[str, str | None]:
-        """(status, reason) of the item table; a person's word comes before what the file would say."""
-        if self.left_out:
-            return "left_out", self.left_out
-        reason = self.found.reason or conflict
-        return ("quarantined", reason) if reason else ("accepted", None)
-
-
-def _rows(items: Sequence[Item], inspections: Sequence[Inspection], decided: Decided) -> list[_Row]:
-    """Every item but the forgotten ones, under the label that counts."""
-    every = zip(items, inspections, decided.labels, decided.left_out, decided.forgotten, strict=True)
-    return [
-        _Row(item if item.label == label else replace(item, label=label), found, left_out)
-        for item, found, label, left_out, forgotten in every
-        if not forgotten
-    ]
-
-
-def _item_table(rows: Sequence[_Row], conflicting: Sequence[str | None]) -> pa.Table:
-    cells = []
-    for row, conflict in zip(rows, conflicting, strict=True):
-        status, reason = row.status(conflict)
-        cells.append(
-            {
-                **vars(row.item),
-                **vars(row.found),
-                "bytes": row.found.file_bytes,
-                "status": status,
-                "reason": reason,
-            }
-        )
-    return pa.Table.from_pylist(cells, schema=ITEMS)
 
 
 def _report(listing: Listing, items: pa.Table, results: list[RuleResult], decided: Decided) -> ValidationReport:
-    rows = items.select(["path", "label", "status", "reason"]).to_pylist()
-    by_status: dict[str, list[dict[str, str]]] = {"accepted": [], "quarantined": [], "left_out": []}
-    for row in rows:
-        by_status[row["status"]].append(row)
-    accepted = by_status["accepted"]
-    quarantined = [FailingItem(path=row["path"], reason=row["reason"]) for row in by_status["quarantined"]]
-    counts = Counter(row["label"] for row in accepted if row["label"] is not None)
-    labels = sorted({row["label"] for row in [*accepted, *by_status["quarantined"]] if row["label"] is not None})
+    accepted = items.filter(pc.equal(items["status"], "accepted"))["label"].drop_null()
+    counts = {row["values"]: row["counts"] for row in accepted.value_counts().to_pylist()}
+    quarantined = items.select(["path", "label", "reason"]).filter(pc.equal(items["status"], "quarantined")).to_pylist()
+    labels = sorted(counts.keys() | {row["label"] for row in quarantined if row["label"] is not None})
     return ValidationReport(
         passed=all(result.passed for result in results if result.severity == "critical"),
         data_digest=data_digest(items),
         layout=listing.layout,
-        listed=len(rows),
-        accepted=len(accepted),
+        listed=items.num_rows,
+        accepted=pc.sum(pc.equal(items["status"], "accepted")).as_py(),
         ignored=len(listing.ignored),
         ignored_files=listing.ignored,
-        quarantined=quarantined,
+        quarantined=[FailingItem(path=row["path"], reason=row["reason"]) for row in quarantined],
         labels=sorted(counts),
-        items_per_label={label: counts[label] for label in labels},
+        items_per_label={label: counts.get(label, 0) for label in labels},
         rules=results,
         overlay=decided.report,
     )

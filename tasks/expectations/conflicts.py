@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 
-from tasks.table_listing import Item
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.expectations.content_counts import codes, distinct_of_each
 
 
-def conflicting_reasons(items: Sequence[Item], contents: Sequence[str | None]) -> list[str | None]:
-    """Per item, under which other label its identical content stands too, or None.
+def conflicting_reasons(paths: pa.ChunkedArray, labels: pa.ChunkedArray, contents: pa.ChunkedArray) -> pa.Array:
+    """Per item, under which other label its identical content stands too, or null.
 
     Args:
-        items: the listing; items without a label take no part.
-        contents: sha256 per item; None where the item is unusable and takes no part.
+        paths: of the listed items.
+        labels: null where there is none; such items take no part.
+        contents: sha256 per item; null where the item is unusable and takes no part.
     """
-    holders: dict[str | None, dict[str, str]] = defaultdict(dict)
-    for item, content in zip(items, contents, strict=True):
-        if content is not None and item.label is not None:
-            holders[content].setdefault(item.label, item.path)
-    return [_conflict(item, holders.get(content, {})) for item, content in zip(items, contents, strict=True)]
+    labelled = pc.if_else(labels.is_valid(), contents, pa.scalar(None, pa.string()))
+    places = np.flatnonzero(distinct_of_each(codes(labelled), codes(labels)) > 1)
+    asked = pa.array(places)
+    rows = list(zip(*(column.take(asked).to_pylist() for column in (paths, labels, contents)), strict=True))
+    holders: dict[str, dict[str, str]] = defaultdict(dict)
+    for path, label, content in rows:
+        holders[content].setdefault(label, path)
+    reasons = np.full(len(paths), None, dtype=object)
+    reasons[places] = [_conflict(label, holders[content]) for _, label, content in rows]
+    return pa.array(reasons, pa.string())
 
 
-def _conflict(item: Item, first_of_label: dict[str, str]) -> str | None:
-    if item.label is None:
-        return None
-    others = [(label, path) for label, path in first_of_label.items() if label != item.label]
-    return f"identical to {others[0][1]}, which is labelled {others[0][0]!r}" if others else None
+def _conflict(label: str, first_of_label: dict[str, str]) -> str:
+    other, path = next((other, path) for other, path in first_of_label.items() if other != label)
+    return f"identical to {path}, which is labelled {other!r}"

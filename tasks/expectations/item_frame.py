@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+
+from tasks.expectations.content_counts import IntArray, codes, distinct_of_each, size_of_each
 
 _NOT_JUDGED = ["pixels", "perceptual_hash"]
 
 
-def item_frame(items: pa.Table, usable: Sequence[bool]) -> pd.DataFrame:
+def item_frame(items: pa.Table, usable: npt.ArrayLike) -> pd.DataFrame:
     """The items as a data frame, quarantined ones included.
 
     Args:
@@ -30,13 +32,21 @@ def item_frame(items: pa.Table, usable: Sequence[bool]) -> pd.DataFrame:
     frame["longer_side"] = frame[["width", "height"]].max(axis=1)
     frame["aspect"] = frame["longer_side"] / frame["shorter_side"]
 
-    content = frame["sha256"].where(list(usable))
-    frame["labels_of_content"] = frame["label"].groupby(content).transform("nunique")
-    frame["sides_of_content"] = frame["split"].groupby(content).transform("nunique")
-    alike = [content, frame["label"].fillna(""), frame["split"].fillna("")]
-    frame["copies_of_content"] = frame["path"].groupby(alike).transform("size")
+    content = np.where(np.asarray(usable), codes(items["sha256"]), -1)
+    label, split = codes(items["label"]), codes(items["split"])
+    frame["labels_of_content"] = _counted(distinct_of_each(content, label), content)
+    frame["sides_of_content"] = _counted(distinct_of_each(content, split), content)
+    alike = (content * (label.max(initial=0) + 2) + label + 1) * (split.max(initial=0) + 2) + split + 1
+    frame["copies_of_content"] = _counted(size_of_each(np.unique(alike, return_inverse=True)[1]), content)
 
-    accepted = frame["status"] == "accepted"
+    accepted = (frame["status"] == "accepted").to_numpy(bool)
     frame["accepted_label"] = frame["label"].where(accepted)
-    frame["accepted_of_class"] = accepted.groupby(frame["label"]).transform("sum")
+    frame["accepted_of_class"] = _counted(
+        np.bincount(label[accepted] + 1, minlength=label.max(initial=0) + 2)[label + 1], label
+    )
     return frame
+
+
+def _counted(counts: IntArray, of: IntArray) -> pd.Series:
+    """Counts as a column, null where what they are of is missing (-1)."""
+    return pd.Series(counts if (of >= 0).all() else np.where(of >= 0, counts, np.nan))

@@ -1,4 +1,4 @@
-"""Judges the item table: our own suite and the user's, in one Great Expectations run."""
+"""Judges the item table: our own suite and the user's, by Great Expectations."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def judge(frame: pd.DataFrame, params: ValidateParams, labelled: bool, user_suit
     """
     ours = [*(label_rules(params) if labelled else []), *image_rules(params)]
     theirs = read_user_suite(user_suite) if user_suite else []
-    findings = run_expectations(frame, [*(rule.expectation for rule in ours), *(rule.expectation for rule in theirs)])
-    on_ours, on_theirs = findings[: len(ours)], findings[len(ours) :]
+    # Our own rules name what fails them by their queries.
+    on_ours = run_expectations(frame, [rule.expectation for rule in ours], name_failing=False)
+    on_theirs = run_expectations(frame, [rule.expectation for rule in theirs], name_failing=True) if theirs else []
     return [
         *(rule.result(frame, finding) for rule, finding in zip(ours, on_ours, strict=True)),
         *(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,7 +56,7 @@ class Inspection:
     reason: str | None = None
 
 
-def inspect_files(paths: Sequence[Path], rules: ValidateParams, threads: int = 0) -> Iterator[Inspection]:
+def inspect_files(paths: Iterable[Path], rules: ValidateParams, threads: int = 0) -> Iterator[Inspection]:
     """Inspect files in a thread pool (Pillow decodes outside the interpreter lock); yields in the order of `paths`.
 
     Args:
