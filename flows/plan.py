@@ -23,7 +23,7 @@ def plan_here(workspace: Workspace, edits: Sequence[Edit]) -> list[Step]:
     Raises:
         UserError: the params, the data or the workspace are not ready.
     """
-    with workspace_lock(workspace, "plan"), _restored(workspace, bool(edits)):
+    with workspace_lock(workspace, "plan"), restored(workspace, bool(edits)):
         params, _ = edit_params(workspace, edits)
         ensure_dvc(workspace)
         stale = _sample_is_stale(workspace, params)
@@ -42,7 +42,7 @@ def _sample_is_stale(workspace: Workspace, params: Params) -> bool:
 
 
 @contextmanager
-def _restored(workspace: Workspace, tentative: bool) -> Iterator[None]:
+def restored(workspace: Workspace, tentative: bool) -> Iterator[None]:
     """Put params.yaml and the pinned inputs back as they were, where the block only tried something."""
     pins = [workspace.engine, workspace.weights_pin, workspace.source_pin, workspace.splits_lock]
     touched = [workspace.params, *pins, workspace.corrections, workspace.forgotten] if tentative else []

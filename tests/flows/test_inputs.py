@@ -9,14 +9,18 @@ import pytest
 from small_workspace import change_params, make_workspace
 
 from flows.inputs import memory_path, write_inputs
+from flows.plan import restored
 from flows.state import StateRef
 from tasks.backbones.engine import installed_engine
 from tasks.digests import file_sha256
 from tasks.errors import DataError, ParamsError, WeightsError, WorkspaceError
+from tasks.grouping import item_columns
+from tasks.overlay import Forgotten, write_forgotten
 from tasks.params import Params, load_params, parse_params
 from tasks.reports.engine import Engine
 from tasks.reports.pins import SourcePin, WeightsPin
-from tasks.tables import SPLIT_MEMORY, read_table, table_bytes
+from tasks.splitting import label_order
+from tasks.tables import ITEMS, SPLIT_MEMORY, read_table, table_bytes
 from tasks.workspace import Workspace
 
 
@@ -104,3 +108,70 @@ def test_a_workspace_outside_of_git_is_named_with_the_mend(
     (workspace.root / ".git").rename(workspace.root.parent / "git")
     with pytest.raises(WorkspaceError, match="`git init` makes one"):
         write_inputs(workspace, load_params(workspace.params))
+
+
+def test_the_users_decisions_get_a_header_where_absent_and_are_theirs_after(workspace: Workspace) -> None:
+    params = load_params(workspace.params)
+    assert workspace.corrections.read_text() == "sha256,path,was,label,who,why,date\n"
+    assert workspace.forgotten.read_text() == "sha256,reason,who,date\n"
+    workspace.corrections.write_text("mine\n")
+    workspace.forgotten.unlink()
+    write_inputs(workspace, params)
+    assert (workspace.corrections.read_text(), workspace.forgotten.is_file()) == ("mine\n", True)
+
+
+def test_what_plan_only_tried_is_gone_again(workspace: Workspace) -> None:
+    workspace.corrections.unlink()
+    before = workspace.engine.read_bytes()
+    with restored(workspace, tentative=True):
+        write_inputs(workspace, load_params(workspace.params))
+        workspace.engine.write_text("{}")
+        assert workspace.corrections.is_file()
+    assert not workspace.corrections.exists()
+    assert workspace.engine.read_bytes() == before
+
+
+def memory_of(workspace: Workspace, *rows: tuple[str, str, int]) -> None:
+    """Let the state remember (content, label, label_index) as train items."""
+    table = [{"sha256": one * 64, "label": label, "label_index": index, "side": "train"} for one, label, index in rows]
+    data = table_bytes(pa.Table.from_pylist(table, schema=SPLIT_MEMORY))
+    StateRef(workspace.root).write({memory_path(load_params(workspace.params)): data}, "Remember", None)
+
+
+def order_of(labels: dict[str, str], memory: pa.Table) -> list[str]:
+    """The classes of items (content to label) by output index, as split decides it."""
+    rows = [{"path": one, "sha256": one * 64, "label": label} for one, label in labels.items()]
+    items = item_columns(pa.Table.from_pylist(rows, schema=ITEMS))
+    places = dict(zip(items.labels, label_order(items, memory), strict=True))
+    return sorted(places, key=lambda label: int(places[label]))
+
+
+def test_a_renamed_class_keeps_its_output_index(workspace: Workspace) -> None:
+    memory_of(workspace, ("a", "ant", 0), ("b", "bee", 1), ("c", "cow", 2))
+    params = change_params(workspace, {"data": {"label_aliases": {"ant": "zebra"}}})
+    write_inputs(workspace, params)
+    memory = read_table(workspace.splits_lock, SPLIT_MEMORY)
+    assert order_of({"a": "zebra", "b": "bee", "c": "cow", "d": "ape"}, memory) == ["zebra", "bee", "cow", "ape"]
+
+
+def test_merged_classes_take_the_first_place_of_theirs(workspace: Workspace) -> None:
+    memory_of(workspace, ("a", "ant", 0), ("b", "bee", 1), ("c", "cow", 2))
+    write_inputs(workspace, change_params(workspace, {"data": {"label_aliases": {"cow": "insect", "ant": "insect"}}}))
+    memory = read_table(workspace.splits_lock, SPLIT_MEMORY)
+    assert order_of({"a": "insect", "b": "bee", "c": "insect"}, memory) == ["insect", "bee"]
+
+
+def test_what_was_forgotten_is_not_remembered_in_the_workspace(workspace: Workspace) -> None:
+    memory_of(workspace, ("a", "ant", 0), ("b", "bee", 1))
+    write_forgotten(workspace.forgotten, [Forgotten("a" * 64, "asked", "Ada", "2026-11-21")])
+    write_inputs(workspace, load_params(workspace.params))
+    assert read_table(workspace.splits_lock, SPLIT_MEMORY)["sha256"].to_pylist() == ["b" * 64]
+
+
+def test_a_memory_of_the_version_before_reaches_split_in_todays(workspace: Workspace) -> None:
+    earlier = (Path(__file__).resolve().parents[1] / "golden" / "v1" / "splits.lock").read_bytes()
+    params = load_params(workspace.params)
+    StateRef(workspace.root).write({memory_path(params): earlier}, "Remember", None)
+    write_inputs(workspace, params)
+    assert read_table(workspace.splits_lock, SPLIT_MEMORY).num_rows == 40
+    assert workspace.splits_lock.read_bytes() != earlier

@@ -150,3 +150,12 @@ def test_the_variables_that_git_sets_for_its_hooks_mislead_nobody(
     StateRef(checkout).write({"a": b"1"}, "From a hook", None)
     monkeypatch.undo()
     assert StateRef(checkout).read("a") == b"1"
+
+
+def test_the_files_of_a_folder_are_listed(checkout: Path) -> None:
+    state = StateRef(checkout)
+    assert state.paths("items") == []
+    first = state.write({"items/a": b"1", "items/b": b"2", "itemsmore": b"3", "splits/c": b"4"}, "First", None)
+    state.write({"items/d": b"5"}, "Second", first)
+    assert state.paths("items") == ["items/a", "items/b", "items/d"]
+    assert state.paths("items", first) == ["items/a", "items/b"]

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from image_files import bomb_png, encoded, noise, write, write_classes
 
+from flows.data_commands import check_here
 from tasks.errors import ContractBroken, DataError, ParamsError
+from tasks.overlay import Correction, Forgotten, read_corrections, write_corrections, write_forgotten
 from tasks.params import Params, parse_params
 from tasks.reports import Outcome, ValidationReport
 from tasks.stage import run_stage
@@ -277,3 +279,117 @@ def test_real_awkward_files_end_in_a_report_not_in_a_crash(real_data: Path) -> N
         assert name in reasons
     for name in ("Landscape_6.jpg", "pil_sample_cmyk.jpg", "16bit.cropped.tif", "chi.gif"):
         assert name not in reasons
+
+
+# what people decided on top of the raw data
+
+
+def correct(workspace: Workspace, path: str, was: str, label: str | None) -> None:
+    row = Correction(sha256(workspace.raw / path), path, was, label, "Ada", "looked again", "2026-11-21")
+    write_corrections(workspace.corrections, [*read_corrections(workspace.corrections), row])
+
+
+def row_of(workspace: Workspace, path: str) -> dict[str, Any]:
+    return next(row for row in rows(workspace) if row["path"] == path)
+
+
+def test_a_correction_changes_the_label_and_the_digest_but_no_file(workspace: Workspace) -> None:
+    before = digest(workspace)
+    content = (workspace.raw / "cat/000.png").read_bytes()
+    correct(workspace, "cat/000.png", "cat", "dog")
+    assert digest(workspace) != before
+    assert row_of(workspace, "cat/000.png")["label"] == "dog"
+    report = ValidationReport.read(workspace.validation)
+    assert report.items_per_label == {"cat": 9, "dog": 11}
+    (applied,) = report.overlay.corrected
+    assert (applied.path, applied.who, applied.why, applied.items) == ("cat/000.png", "Ada", "looked again", 1)
+    assert (workspace.raw / "cat/000.png").read_bytes() == content
+
+
+def test_what_a_person_left_out_is_named_and_breaks_no_rule(workspace: Workspace) -> None:
+    for number in range(3):
+        write(workspace.raw / "cat" / f"bad{number}.jpg", f"<html>{number}".encode())
+        correct(workspace, f"cat/bad{number}.jpg", "cat", None)
+    validate(workspace, params(validate={"max_undecodable_share": 0.0}))
+    report = ValidationReport.read(workspace.validation)
+    assert report.passed
+    assert (report.listed, report.accepted, report.quarantined) == (23, 20, [])
+    assert [item.path for item in report.overlay.left_out] == [f"cat/bad{number}.jpg" for number in range(3)]
+    assert report.overlay.left_out[0].reason == "left out by Ada: looked again"
+    assert row_of(workspace, "cat/bad0.jpg")["status"] == "left_out"
+
+
+def test_a_correction_settles_a_conflict_of_identical_images(workspace: Workspace) -> None:
+    shutil.copy(workspace.raw / "cat/000.png", workspace.raw / "dog/copy.png")
+    with pytest.raises(ContractBroken, match="one_label_per_content"):
+        validate(workspace, params())
+    correct(workspace, "dog/copy.png", "dog", "cat")
+    validate(workspace, params())
+    assert row_of(workspace, "dog/copy.png")["label"] == "cat"
+    assert ValidationReport.read(workspace.validation).quarantined == []
+
+
+def test_forgotten_content_is_in_no_table_and_counted_alone(workspace: Workspace) -> None:
+    gone = sha256(workspace.raw / "cat/000.png")
+    write_forgotten(workspace.forgotten, [Forgotten(gone, "asked by the owner", "Ada", "2026-11-21")])
+    validate(workspace, params())
+    report = ValidationReport.read(workspace.validation)
+    assert (report.listed, report.accepted, report.overlay.forgotten) == (19, 19, 1)
+    assert "cat/000.png" not in {row["path"] for row in rows(workspace)}
+    assert "cat/000.png" not in report.to_json()
+    assert gone not in report.to_json()
+
+
+def test_aliases_merge_classes_and_the_rules_see_the_new_names(workspace: Workspace) -> None:
+    shutil.move(workspace.raw / "cat", workspace.raw / "kitten")
+    write(workspace.raw / "puppy" / "0.png", encoded(noise(900)))
+    aliases = {"kitten": "cat", "puppy": "dog"}
+    validate(workspace, params(data={"label_aliases": aliases}, validate={"labels": ["cat", "dog"]}))
+    report = ValidationReport.read(workspace.validation)
+    assert report.items_per_label == {"cat": 10, "dog": 11}
+    assert [(used.old, used.new, used.items) for used in report.overlay.aliased] == [
+        ("kitten", "cat", 10),
+        ("puppy", "dog", 1),
+    ]
+
+
+def test_a_misspelled_alias_is_a_warning_that_names_the_nearest_class(workspace: Workspace) -> None:
+    validate(workspace, params(data={"label_aliases": {"catt": "lion"}}))
+    report = ValidationReport.read(workspace.validation)
+    (rule,) = [rule for rule in report.rules if rule.rule == "aliases_used"]
+    assert (rule.severity, rule.passed, rule.failing[0].reason) == (
+        "warning",
+        False,
+        "no class 'catt'; did you mean 'cat'? known: cat, dog",
+    )
+
+
+def test_classes_that_differ_in_case_are_merged_by_an_alias(workspace: Workspace) -> None:
+    write(workspace.raw / "Cat" / "0.png", encoded(noise(901)))
+    with pytest.raises(DataError, match=r"differ only in case.*merge them \(params\.yaml: data\.label_aliases\)"):
+        validate(workspace, params())
+    validate(workspace, params(data={"label_aliases": {"Cat": "cat"}}))
+    assert ValidationReport.read(workspace.validation).items_per_label == {"cat": 11, "dog": 10}
+
+
+def test_a_data_set_of_which_nothing_is_left_is_an_error(workspace: Workspace) -> None:
+    contents = {sha256(path) for path in workspace.raw.rglob("*.png")}
+    write_forgotten(workspace.forgotten, [Forgotten(one, "all", "Ada", "2026-11-21") for one in sorted(contents)])
+    with pytest.raises(DataError, match=r"every item was left out or forgotten"):
+        validate(workspace, params())
+
+
+def test_a_broken_file_of_decisions_is_named(workspace: Workspace) -> None:
+    write(workspace.corrections, b"sha256,label\n")
+    with pytest.raises(DataError, match=r"corrections\.csv has no column 'path'"):
+        validate(workspace, params())
+
+
+def test_checking_inside_a_workspace_takes_its_decisions_and_outside_none(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    correct(workspace, "cat/000.png", "cat", "dog")
+    monkeypatch.chdir(workspace.root)
+    assert check_here(workspace.raw).items_per_label == {"cat": 9, "dog": 11}
+    monkeypatch.chdir(workspace.root.parent)
+    assert check_here(workspace.raw).items_per_label == {"cat": 10, "dog": 10}
