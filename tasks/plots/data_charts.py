@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -106,10 +105,9 @@ def _ranks(counts: ClassCounts) -> Chart:
 
 def shape_charts(items: pa.Table, params: Params) -> list[Chart]:
     """Histograms over the accepted items; dashed lines stand where params.validate begins to warn."""
-    accepted = items.filter(pc.equal(items["status"], "accepted"))
-    width, height, light, sharpness = (
-        accepted[name].to_numpy().astype(np.float64) for name in ("width", "height", "brightness", "sharpness")
-    )
+    columns = ["width", "height", "brightness", "sharpness"]
+    accepted = _accepted(items, columns)
+    width, height, light, sharpness = (accepted[name].to_numpy().astype(np.float64) for name in columns)
     if not len(width):
         return []
     rules = params.validate_
@@ -184,7 +182,12 @@ def _round_between(low: float, high: float) -> list[float]:
 
 def kinds(items: pa.Table) -> list[tuple[str, int]]:
     """Formats and pixel modes of the accepted items, the most frequent first."""
-    accepted = items.filter(pc.equal(items["status"], "accepted"))
-    found = Counter(zip(accepted["format"].to_pylist(), accepted["mode"].to_pylist(), strict=True))
-    ordered = sorted(found.items(), key=lambda one: (-one[1], one[0]))
-    return [(f"{kind} {mode}", count) for (kind, mode), count in ordered]
+    accepted = _accepted(items, ["format", "mode"])
+    found = accepted.group_by(["format", "mode"]).aggregate([([], "count_all")]).to_pylist()
+    ordered = sorted(found, key=lambda one: (-one["count_all"], one["format"], one["mode"]))
+    return [(f"{one['format']} {one['mode']}", one["count_all"]) for one in ordered]
+
+
+def _accepted(items: pa.Table, columns: list[str]) -> pa.Table:
+    """Some columns of the accepted items; chosen first, since the others may be large."""
+    return items.select(columns).filter(pc.equal(items["status"], "accepted"))

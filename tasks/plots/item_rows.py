@@ -53,7 +53,7 @@ class ItemGroup:
 def item_facts(items: pa.Table, paths: Iterable[str]) -> dict[str, Fact]:
     """The facts of the named files; a path that is not in the table has none."""
     wanted = pa.array(sorted(set(paths)), pa.string())
-    found = items.filter(pc.is_in(items["path"], value_set=wanted))
+    found = items.select(["path", "label", "sha256", "pixels"]).filter(pc.is_in(items["path"], value_set=wanted))
     drawable = pc.is_valid(found["pixels"]).to_pylist()
     columns = (found[name].to_pylist() for name in ("path", "label", "sha256"))
     return {path: Fact(label, sha256, shows) for path, label, sha256, shows in zip(*columns, drawable, strict=True)}
