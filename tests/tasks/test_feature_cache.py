@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.backbones.feature_cache import FeatureCache, cache_folder, rows_key, shard_rows
+from tasks.backbones.feature_cache import FeatureCache, cache_folder, forget_rows, rows_key, shard_rows
 from tasks.digests import bytes_sha256
 from tasks.preprocess import Preprocess
 
@@ -112,3 +112,38 @@ def test_the_key_names_graph_preprocessing_and_engine() -> None:
 def test_an_interrupted_run_loses_about_a_megabyte_of_features() -> None:
     assert shard_rows(1024) * 1024 * 4 == 1 << 20
     assert shard_rows(10**9) == 64
+
+
+def test_forgotten_rows_leave_every_shard_of_every_key_and_the_others_stay_bit_for_bit(tmp_path: Path) -> None:
+    caches = [FeatureCache(cache_folder(tmp_path, key), WIDTH) for key in ("one", "two")]
+    for cache in caches:
+        cache.append(names("a", "b"), rows_of(1, 2))
+        cache.append(names("b"), rows_of(3))
+        cache.append(names("c"), rows_of(4))
+    untouched = {path.name for path in caches[0].folder.iterdir()}
+    assert forget_rows(tmp_path, names("b")) == 4
+    for cache in caches:
+        assert found(cache, names("a", "b", "c")) == ([1.0, 0.0, 4.0], [True, False, True])
+        kept = {path.name for path in cache.folder.iterdir()}
+        assert len(kept) == 2
+        assert len(kept & untouched) == 1, "a shard without the row is not written again"
+        assert not any(bytes.fromhex(names("b")[0]) in path.read_bytes() for path in cache.folder.iterdir())
+    assert forget_rows(tmp_path, names("b")) == 0
+
+
+def test_interrupted_between_the_new_shard_and_the_old_one_the_next_call_finds_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FeatureCache(cache_folder(tmp_path, "one"), WIDTH)
+    cache.append(names("a", "b"), rows_of(1, 2))
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        forget_rows(tmp_path, names("b"))
+    monkeypatch.undo()
+    assert found(cache, names("a", "b")) == ([1.0, 2.0], [True, True])
+    assert forget_rows(tmp_path, names("b")) == 1
+    assert found(cache, names("a", "b")) == ([1.0, 0.0], [True, False])
+
+
+def test_without_a_cache_there_is_nothing_to_forget(tmp_path: Path) -> None:
+    assert forget_rows(tmp_path / "none", names("a")) == 0

@@ -187,3 +187,52 @@ def test_every_stage_can_be_limited() -> None:
 def test_a_limit_of_no_stage_names_the_nearest_stage() -> None:
     with pytest.raises(ParamsError, match=r"limits\.stages\.embedd.*did you mean 'embed'"):
         parse_params({"limits": {"stages": {"embedd": {"threads": 1}}}})
+
+
+@pytest.mark.parametrize(
+    ("aliases", "complaint"),
+    [
+        (
+            {"a": "b", "b": "c"},
+            r"data\.label_aliases: .*a -> b -> c is a chain; lead both straight to the last \(a: c\)",
+        ),
+        ({"a": "b", "b": "a"}, r"a -> b -> a goes round in a circle"),
+        ({"a": "b", "b": "c", "c": "b"}, r"a -> b -> c -> b goes round in a circle"),
+        ({"a": "a"}, r"a -> a goes round in a circle"),
+        ({7: "seven"}, "class names are texts, 7 is none; put it into quotes"),
+        ({"seven": 7}, "class names are texts, 7 is none; put it into quotes"),
+        ({"": "b"}, "class names are texts, '' is none"),
+        (["a"], r"data\.label_aliases: \['a'\] is not allowed: input should be a valid dictionary"),
+    ],
+)
+def test_an_alias_leads_straight_to_another_name(aliases: object, complaint: str) -> None:
+    with pytest.raises(ParamsError, match=complaint):
+        parse_params({"data": {"label_aliases": aliases}})
+
+
+def test_several_classes_may_be_merged_into_one() -> None:
+    assert parse_params({"data": {"label_aliases": {"a": "c", "b": "c"}}}).data.label_aliases == {"a": "c", "b": "c"}
+
+
+@pytest.mark.parametrize(
+    ("version", "complaint"),
+    [
+        (1, r"params\.yaml has schema_version 1, this Graft reads 2; run `graft migrate`, which keeps your settings"),
+        (3, r"schema_version 3, this Graft reads 2: it was written for a newer Graft; upgrade Graft"),
+        (0, "schema_version 0 is none"),
+        (True, "schema_version True is none"),
+    ],
+)
+def test_another_schema_version_names_what_to_do(version: object, complaint: str) -> None:
+    with pytest.raises(ParamsError, match=complaint):
+        parse_params({"schema_version": version, "embed": {"threads": 1}})
+
+
+def test_a_key_that_moved_names_its_new_place() -> None:
+    moved = (
+        r"unknown key 'embed\.threads'; it is limits\.stages\.embed\.threads and limits\.stages\.qualify\.threads now"
+    )
+    with pytest.raises(ParamsError, match=moved):
+        parse_params({"embed": {"threads": 1}})
+    with pytest.raises(ParamsError, match=moved):
+        check_key(("embed", "threads"))
