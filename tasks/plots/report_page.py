@@ -19,6 +19,7 @@ from tasks.reports import (
     AdaptationReport,
     BaselineScore,
     EvaluationReport,
+    ReviewReport,
     SplitReport,
     ValidationReport,
     Verdict,
@@ -45,7 +46,7 @@ class PageSources:
     verdict: Verdict
     mistakes: Mistakes
     pictures: Pictures
-    data_page: bool
+    review: ReviewReport | None
 
 
 def write_report_page(workspace: Workspace, params: Params) -> None:
@@ -70,7 +71,7 @@ def write_report_page(workspace: Workspace, params: Params) -> None:
         verdict=Verdict.read(workspace.verdict),
         mistakes=mistakes,
         pictures=pictures,
-        data_page=workspace.review_report.exists(),
+        review=ReviewReport.read(workspace.review_report) if workspace.review_report.exists() else None,
     )
     write_bytes(workspace.page, render_page(sources).encode())
 

@@ -22,7 +22,7 @@ from tasks.plots.mistakes import read_mistakes
 from tasks.plots.number_text import EN_DASH, MINUS, telling_digits
 from tasks.plots.page_rows import headline, rule_row
 from tasks.plots.report_page import write_report_page
-from tasks.reports import Estimate
+from tasks.reports import Estimate, ReviewKind, ReviewReport
 from tasks.tables import write_table
 
 
@@ -343,6 +343,10 @@ def test_the_data_page_is_linked_where_review_has_written_it(tmp_path: Path) -> 
     run = page_sources.run(["a", "b"])
     assert "validation.html" not in page_of(run, tmp_path / "alone")
     workspace = run.write(tmp_path / "reviewed")
-    write(workspace.review_report, b"{}")
+    found: dict[ReviewKind, int] = {"likely_wrong": 7}
+    review = ReviewReport(items=9, scored=9, confirmed=0, accuracy=0.9, expected_wrong=7, found=found, entries=[])
+    review.write(workspace.review_report)
     write_report_page(workspace, run.params)
-    assert '<a href="validation.html">' in workspace.page.read_text(encoding="utf-8")
+    page = workspace.page.read_text(encoding="utf-8")
+    assert '<a href="validation.html">' in page
+    assert "The label review names 7 labels as likely wrong" in page

@@ -176,7 +176,7 @@ def test_every_number_of_classes_gives_a_whole_page(tmp_path: Path, classes: int
     per_label = {f"class {index:03d}": index + 1 for index in range(classes)}
     page = page_of(replace(sources, report=sources.report.model_copy(update={"items_per_label": per_label})))
     text = PageReader(page).text
-    assert f"the largest has {classes:.3g} times" in text
+    assert (f"the largest has {classes:.3g} times" in text) == (classes > 1)
     assert ("all in reports/validation.json" in text) == (classes > 500)
     assert len(page) < 300_000
 
