@@ -64,22 +64,15 @@ def fix_here(workspace: Workspace, sheet: Path, options: FixOptions) -> str:
 
 def _known(workspace: Workspace, params: Params) -> dict[str, list[Standing]]:
     """Every content of the last validated data, with the items that hold it."""
-    items = read_table(workspace.items, ITEMS)
-    items = items.filter(pc.is_valid(items["sha256"]))
+    items = read_table(workspace.items, ITEMS).select(["path", "label", "sha256"]).to_pydict()
     overlay = Overlay(params.data.label_aliases, read_corrections(workspace.corrections))
-    contents = items["sha256"].to_pylist()
-    listed = [Item(path, label) for path, label in zip(items["path"].to_pylist(), _labels(items), strict=True)]
-    decided = decide(listed, contents, overlay)
+    listed = [Item(path, label) for path, label in zip(items["path"], items["label"], strict=True)]
+    decided = decide(listed, items["sha256"], overlay)
     known = defaultdict(list)
-    for place, content in enumerate(contents):
+    for place, content in enumerate(items["sha256"]):
         label = None if decided.left_out[place] else decided.labels[place]
         known[content].append(Standing(listed[place].path, label))
     return known
-
-
-def _labels(items: pa.Table) -> list[str | None]:
-    labels: list[str | None] = items["label"].to_pylist()
-    return labels
 
 
 def _signed(

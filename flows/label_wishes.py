@@ -87,7 +87,7 @@ def _stale(row: FilledRow, wanted: str | None, known: Mapping[str, list[Standing
     items = known.get(row.sha256.lower())
     if not items:
         return (
-            f"no item has its sha256 {row.sha256[:12]!r}...: the file changed or is gone; run `graft adapt`, then fill "
+            f"no item has its sha256 ({row.sha256[:12]}...): the file changed or is gone; run `graft adapt`, then fill "
             "in the new reports/review.csv"
         )
     if all(item.label == wanted for item in items) or any(item.label == row.label for item in items):
