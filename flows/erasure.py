@@ -19,7 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows.dvc_commands import run_dvc
+from flows.dvc_commands import dvc_cache_dir
 from tasks.digests import file_sha256
 from tasks.reports import write_bytes
 from tasks.table_listing import TABLE_SUFFIXES
@@ -37,9 +37,9 @@ class DvcCache:
         """The cache that DVC's settings name.
 
         Raises:
-            WorkspaceError: DVC cannot be run here.
+            WorkspaceError: the settings cannot be read.
         """
-        return cls(Path(run_dvc(ws, "cache", "dir").strip().splitlines()[-1]))
+        return cls(dvc_cache_dir(ws))
 
     def object(self, md5: str) -> Path:
         return self.root / "files" / "md5" / md5[:2] / md5[2:]

@@ -183,8 +183,8 @@ def _drop_results(workspace: Workspace, params: Params, forgetting: Forgetting) 
     if workspace.splits_lock.is_file():
         write_bytes(workspace.splits_lock, split_memory_bytes(workspace, params))
     names = [*forgetting.items, *forgetting.sha256s]
-    told = [*workspace.reports.glob("outcome-*.json"), *(workspace.private / "runs").glob("*.json")]
-    for file in told:
+    told = [*workspace.reports.glob("outcome-*.json"), *(workspace.private / "runs").rglob("*")]
+    for file in (path for path in told if path.is_file()):
         if any(name in file.read_text(encoding="utf-8", errors="replace") for name in names):
             file.unlink(missing_ok=True)
 
