@@ -160,7 +160,8 @@ class CorridorRun:
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + outcome.seconds, 3)
         if outcome.state in ("done", "unchanged"):
             show.finish()
-            logger.info("%s %s in %.1f s, %.1f GB at most", stage, outcome.state, outcome.seconds, outcome.peak_gb)
+            most = f", {outcome.peak_gb:.2g} GB at most" if outcome.state == "done" else ""
+            logger.info("%s %s in %.1f s%s", stage, outcome.state, outcome.seconds, most)
             return None
         reason = "\n".join(outcome.reasons)
         if outcome.over_memory:

@@ -13,12 +13,14 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 from flows.dvc_commands import run_dvc
+from flows.limits import EVERYTHING, disk_shortfalls, memory_shortfalls, thread_warnings
+from flows.memory import available_bytes
 from tasks.errors import GraftError
 from tasks.params import load_params
 from tasks.reports.document import Record
+from tasks.threads import usable_cores
 from tasks.workspace import Workspace
 
-FREE_GB_WANTED = 5.0
 GPU_SECONDS = 10.0
 SAFE_CACHE_TYPES = {"reflink", "copy"}
 
@@ -40,7 +42,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         _pins(),
         _lock(workspace),
         _git(workspace),
-        _disk(workspace),
+        *_limits(workspace),
         _cache_type(workspace),
         _remote(workspace),
         _gpu(),
@@ -109,13 +111,31 @@ def _git(workspace: Workspace) -> Finding:
     return Finding(check="git", state="ok", detail="the workspace is a git checkout")
 
 
-def _disk(workspace: Workspace) -> Finding:
-    free_gb = shutil.disk_usage(workspace.root).free / 1e9
-    detail = f"{free_gb:.1f} GB free"
-    if free_gb < FREE_GB_WANTED:
-        mend = f"free {FREE_GB_WANTED:.0f} GB, or move the DVC cache: dvc cache dir --local PATH"
-        return Finding(check="disk", state="wrong", detail=detail, mend=mend)
-    return Finding(check="disk", state="ok", detail=detail)
+def _limits(workspace: Workspace) -> list[Finding]:
+    """Disk, memory and threads as a run of every stage would ask for them."""
+    try:
+        params = load_params(workspace.params)
+        disk, memory = disk_shortfalls(workspace, params, EVERYTHING), memory_shortfalls(params, EVERYTHING)
+    except GraftError as err:
+        mend = "mend params.yaml and .dvc/config first"
+        return [Finding(check="disk", state="wrong", detail=str(err).splitlines()[0], mend=mend)]
+    free_gb, available_gb = shutil.disk_usage(workspace.root).free / 1e9, available_bytes() / 1e9
+    found = [
+        _short("disk", disk, f"{free_gb:.1f} GB free"),
+        _short("memory", memory, f"{available_gb:.1f} GB available"),
+    ]
+    threads = thread_warnings(params, EVERYTHING)
+    if threads:
+        mend = "lower limits.threads, or set it to 0 for every core"
+        return [*found, Finding(check="threads", state="note", detail="; ".join(threads), mend=mend)]
+    return [*found, Finding(check="threads", state="ok", detail=f"{usable_cores()} cores")]
+
+
+def _short(check: str, shortfalls: list[str], well: str) -> Finding:
+    if not shortfalls:
+        return Finding(check=check, state="ok", detail=well)
+    detail, mends = zip(*(line.split("; ", 1) for line in shortfalls), strict=True)
+    return Finding(check=check, state="wrong", detail="; ".join(detail), mend="; ".join(dict.fromkeys(mends)))
 
 
 def _dvc_setting(workspace: Workspace, name: str) -> str | None:

@@ -31,7 +31,7 @@ def check_limits(workspace: Workspace, params: Params, due: Sequence[str]) -> li
 
 def shortfalls(workspace: Workspace, params: Params, due: Sequence[str]) -> list[str]:
     """Every disk and all memory that the `due` stages ask for and this machine does not have now."""
-    return [*_disk_shortfalls(workspace, params, due), *_memory_shortfalls(params, due)]
+    return [*disk_shortfalls(workspace, params, due), *memory_shortfalls(params, due)]
 
 
 def thread_warnings(params: Params, due: Sequence[str]) -> list[str]:
@@ -62,7 +62,7 @@ def _existing(place: Path) -> Path:
     return next(folder for folder in (place, *place.parents) if folder.exists())
 
 
-def _disk_shortfalls(workspace: Workspace, params: Params, due: Sequence[str]) -> list[str]:
+def disk_shortfalls(workspace: Workspace, params: Params, due: Sequence[str]) -> list[str]:
     """One line per disk and amount; several folders of one disk are one place."""
     asking: dict[tuple[int, str], list[str]] = {}
     first: dict[int, Path] = {}
@@ -84,7 +84,8 @@ def _disk_shortfalls(workspace: Workspace, params: Params, due: Sequence[str]) -
     return lines
 
 
-def _memory_shortfalls(params: Params, due: Iterable[str]) -> list[str]:
+def memory_shortfalls(params: Params, due: Iterable[str]) -> list[str]:
+    """One line per limit that asks for more memory than is available; publish runs inside the flow and has none."""
     asking: dict[tuple[str, float], list[str]] = {}
     for stage in due:
         limit_gb = params.limits.of(stage).memory_gb if stage != "publish" else None

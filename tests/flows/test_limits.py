@@ -8,6 +8,7 @@ import pytest
 from toy_workspace import Toy
 
 from flows import limits
+from flows.doctor import examine
 from flows.limits import check_limits, shortfalls, thread_warnings
 from tasks.errors import WorkspaceError
 from tasks.params import parse_params
@@ -70,3 +71,14 @@ def test_more_threads_than_cores_are_a_warning(toy: Toy, small_machine: None) ->
     (line,) = thread_warnings(params, limits.EVERYTHING)
     assert f"limits.stages.embed.threads = {many}: more threads than the {usable_cores()} cores" in line
     assert check_limits(toy.workspace, params, limits.EVERYTHING) == [line]
+
+
+def test_doctor_shows_what_a_run_would_be_short_of(toy: Toy, small_machine: None) -> None:
+    (toy.root / "params.yaml").write_text(
+        "limits: {threads: 999, stages: {embed: {memory_gb: 8}, publish: {free_disk_gb: 9}}}\n"
+    )
+    found = {finding.check: finding for finding in examine(toy.workspace)}
+    assert (found["disk"].state, found["memory"].state, found["threads"].state) == ("wrong", "wrong", "note")
+    assert "limits.stages.publish.free_disk_gb wants 9" in found["disk"].detail
+    assert "free 7 GB" in found["disk"].mend
+    assert "limits.stages.embed.memory_gb is 8" in found["memory"].detail
