@@ -81,7 +81,7 @@ def migrate_here(workspace: Workspace, dry_run: bool) -> str:
             return f"{migrated.diff.rstrip()}\nnothing was written (--dry-run)"
         migrated.keep()
         return (
-            f"{migrated.diff.rstrip()}\nparams.yaml has schema_version {PARAMS_VERSION} now; git keeps the earlier one"
+            f"{migrated.diff.rstrip()}\nparams.yaml has schema_version {PARAMS_VERSION} now"
         )
 
 

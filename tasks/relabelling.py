@@ -91,6 +91,7 @@ class _Applied:
                 self.of_content[correction.sha256].append(number)
         self.met: set[int] = set()
         self.changed: Counter[int] = Counter()
+        self.confirmed: set[int] = set()
 
     def places(self, contents: Sequence[str | None]) -> list[int]:
         """Places of the items that some correction is about."""
@@ -105,8 +106,10 @@ class _Applied:
             correction = self.overlay.corrections[number]
             self.met.add(number)
             stands = "" if out or label is None else label
-            wanted = self._aliased(correction.label)
-            if self._aliased(correction.was) != stands or wanted == stands:
+            was, wanted = self._aliased(correction.was), self._aliased(correction.label)
+            if was == wanted == stands:
+                self.confirmed.add(number)
+            if was != stands or wanted == stands:
                 continue
             self.changed[number] += 1
             label, out = (label, correction) if wanted is None else (wanted, None)
@@ -132,7 +135,8 @@ class _Applied:
                 for number in sorted(self.changed)
             ],
             corrections_without_content=len(corrections) - len(self.met),
-            corrections_without_effect=len(self.met - self.changed.keys()),
+            confirmed=len(self.confirmed - self.changed.keys()),
+            corrections_without_effect=len(self.met - self.changed.keys() - self.confirmed),
             left_out=left_out,
             forgotten=forgotten,
         )

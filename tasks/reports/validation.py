@@ -47,13 +47,15 @@ class UsedAlias(Record):
 class OverlayReport(Record):
     """What people decided on top of the raw data, as it met them.
 
-    `corrections_without_content`: their items are not there; `corrections_without_effect`: the label stands so already,
-    or the correction no longer matches (rule corrections_match names those); `forgotten`: items kept out by a
-    tombstone, which are counted nowhere else.
+    `confirmed`: rows in which a person says that the label is right as it stands; `corrections_without_content`: their
+    items are not there; `corrections_without_effect`: the raw label was mended since, or the correction no longer
+    matches (rule corrections_match names those); `forgotten`: items kept out by a tombstone, which are counted nowhere
+    else.
     """
 
     aliased: list[UsedAlias] = []
     corrected: list[AppliedCorrection] = []
+    confirmed: int = 0
     corrections_without_content: int = 0
     corrections_without_effect: int = 0
     left_out: list[FailingItem] = []

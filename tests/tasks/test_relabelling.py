@@ -78,6 +78,12 @@ def test_a_label_that_is_mended_in_the_raw_data_already_is_no_warning() -> None:
     assert (found.report.corrected, found.report.corrections_without_effect) == ([], 1)
 
 
+def test_a_label_that_a_person_confirmed_is_counted_as_such() -> None:
+    found = decided({"1": ("cat", A)}, correction(A, "cat", "cat"))
+    assert (found.labels, found.report.confirmed, found.report.corrections_without_effect) == (["cat"], 1, 0)
+    assert not decided({"1": ("dog", A)}, correction(A, "cat", "cat")).rules[0].passed
+
+
 def test_a_correction_without_its_content_is_kept_and_counted() -> None:
     found = decided({"1": ("dog", A)}, correction(B, "cat", "dog"))
     assert found.report.corrections_without_content == 1
