@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from tasks.errors import DataError, counted, did_you_mean
 from tasks.params import ColumnNames
-from tasks.tree import NAMED_FAULTS, TreeFault, describe_faults, file_fault
+from tasks.tree import NAMED_FAULTS, TreeFault, describe_faults, file_fault, has_control_characters
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
@@ -65,7 +65,8 @@ def read_listing(table: Path, root: Path, columns: ColumnNames) -> list[Item]:
 
     Raises:
         DataError: the table cannot be read, is empty, lacks a column, names a side that is none or only for some rows,
-            or lists a path twice, outside `root`, or without a regular file behind it. One error names all such rows.
+            or lists a path twice, outside `root`, or without a regular file behind it, or a label with a line break.
+            One error names all such rows.
     """
     fault = file_fault(table, str(table))
     if fault:
@@ -76,6 +77,7 @@ def read_listing(table: Path, root: Path, columns: ColumnNames) -> list[Item]:
     names = _column_names(table, header, columns)
     items = [_item(row, names) for row in rows]
     _check_paths(table, items)
+    _check_labels(table, columns.label, items)
     items = _with_sides(table, columns.split, [replace(item, path=str(PurePosixPath(item.path))) for item in items])
     _check_repeats(table, items)
     _check_files(root, items)
@@ -153,6 +155,16 @@ def _path_fault(path: str) -> str | None:
     if path.startswith("/"):
         return f"{path!r} is absolute; write it relative to the data folder"
     return f"{path!r} leaves the data folder" if ".." in path.split("/") else None
+
+
+def _check_labels(table: Path, column: str, items: Sequence[Item]) -> None:
+    faults = [
+        f"row {number}: {item.label!r}"
+        for number, item in enumerate(items, 2)
+        if item.label and has_control_characters(item.label)
+    ]
+    if faults:
+        _raise_rows(table, "cell", f"in column {column!r} with a line break or another control character", faults)
 
 
 def _with_sides(table: Path, column: str, items: Sequence[Item]) -> list[Item]:

@@ -6,8 +6,10 @@ UTF-8, and does not see changes behind a linked folder. So whoever calls DVC cal
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,9 @@ NAMED_FAULTS = 20
 _DATA_WANTED = "give the folder or table of your images (params.yaml: data.path)"
 _WORKSPACE_FILES = ("params.yaml", "dvc.yaml")
 _TOOL_FOLDERS = frozenset({".venv", ".git", ".dvc", ".tox", "node_modules"})
+
+_LINE_BREAKING = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode categories that end a line or drive a terminal, in whatever report or log a name is printed."""
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO; remove it",
@@ -48,9 +53,12 @@ class TreeFault:
 def walk(root: Path) -> list[TreeFile]:
     """Every regular file below `root`, sorted by path; nothing is opened and no link followed.
 
+    What is removed meanwhile is not there.
+
     Raises:
         DataError: `root` is no folder, is a Graft workspace, or holds links, FIFOs, sockets, devices, unreadable
-            entries or names that are not UTF-8; one error names them all (the first 20 in full).
+            entries, or names that are too long, not UTF-8 or hold control characters; one error names them all (the
+            first 20 in full).
     """
     if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises where a parent is closed
         fault = "is neither a folder nor a CSV or Parquet table" if os.path.lexists(root) else "does not exist"
@@ -115,14 +123,20 @@ def _entries(root: Path) -> Iterator[TreeFile | TreeFault]:
         try:
             with os.scandir(root / folder) as found:
                 entries = list(found)
+        except FileNotFoundError:
+            continue
         except OSError as err:
-            yield TreeFault(
-                _printable(folder or "."), f"a folder that cannot be listed ({err.strerror}); chmod u+rx it"
-            )
+            yield TreeFault(_printable(folder or "."), _unlisted(err))
             continue
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            info = entry.stat(follow_symlinks=False)
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as err:
+                yield TreeFault(_printable(path), _unlisted(err))
+                continue
             fault = _fault(path, root / path, info.st_mode)
             if fault:
                 yield fault
@@ -132,9 +146,17 @@ def _entries(root: Path) -> Iterator[TreeFile | TreeFault]:
                 yield TreeFile(path, info.st_size)
 
 
+def _unlisted(err: OSError) -> str:
+    if err.errno == errno.ENAMETOOLONG:
+        return "nested too deep for the system (its path is too long); move it up or shorten the names above it"
+    return f"a folder that cannot be listed ({err.strerror}); chmod u+rx it"
+
+
 def _fault(path: str, place: Path, mode: int) -> TreeFault | None:
     if not _is_utf8(place.name):
         return TreeFault(_printable(path), "its name is not UTF-8; rename it (convmv -f latin1 -t utf8 helps)")
+    if has_control_characters(place.name):
+        return TreeFault(_printable(path), "its name holds a control character; rename or remove it")
     if stat.S_ISLNK(mode):
         kind = _link_kind(place)
         return TreeFault(_printable(path), f"{kind}; put the real files there (cp -rL follows links)")
@@ -161,6 +183,14 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
+def has_control_characters(name: str) -> bool:
+    """Whether a name would break a line of a report or drive a terminal where it is printed."""
+    return not name.isprintable() and any(unicodedata.category(letter) in _LINE_BREAKING for letter in name)
+
+
 def _printable(path: str) -> str:
-    """File systems allow any byte; an error text must still be printable."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """File systems allow any byte; an error text must still be printable, on one line."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if not has_control_characters(text):
+        return text
+    return "".join(repr(letter)[1:-1] if has_control_characters(letter) else letter for letter in text)

@@ -34,19 +34,24 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     except OSError as err:
         fault = "has become a link" if path.is_symlink() else f"cannot be read ({err.strerror})"
         raise UnreadableFile(fault) from err
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise UnreadableFile("is no regular file any more")
-        if before.st_size > most_bytes:
-            raise UnreadableFile(
-                f"{before.st_size} bytes, more than the {most_bytes} an image may have", before.st_size
-            )
-        try:
-            data = file.read(before.st_size + 1) or b""
-        except OSError as err:
-            raise UnreadableFile(f"cannot be read ({err.strerror})", before.st_size) from err
-        after = os.fstat(descriptor)
-    if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+    try:
+        return _read(descriptor, most_bytes)
+    except OSError as err:
+        raise UnreadableFile(f"cannot be read ({err.strerror})") from err
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, most_bytes: int) -> bytes:
+    before = os.fstat(descriptor)
+    size = before.st_size
+    if not stat.S_ISREG(before.st_mode):
+        raise UnreadableFile("is no regular file any more")
+    if size > most_bytes:
+        raise UnreadableFile(f"{size} bytes, more than the {most_bytes} an image may have", size)
+    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+        data = file.read(size + 1) or b""
+    after = os.fstat(descriptor)
+    if len(data) != size or (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
         raise UnreadableFile("changed while it was read; try again when nothing writes there", len(data))
     return data

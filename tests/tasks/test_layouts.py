@@ -80,8 +80,14 @@ def test_a_flat_folder_lists_images_without_labels(tmp_path: Path) -> None:
 
 
 def test_class_names_may_be_any_unicode(tmp_path: Path) -> None:
-    touch(tmp_path, "猫/1.png", "chien noir/2.png", "größe/3.png", "🐶/4.png")
-    assert set(labels(list_items(tmp_path)).values()) == {"猫", "chien noir", "größe", "🐶"}
+    names = {"猫", "chien noir", "größe", "🐶", "-rf", "a|b", '<b> & "c"', "nan", "None", "0", "x" * 250}
+    touch(tmp_path, *(f"{name}/1.png" for name in names))
+    assert set(labels(list_items(tmp_path)).values()) == names
+
+
+def test_names_that_differ_in_the_case_of_the_suffix_alone_are_two_items(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.jpg", "cat/1.JPG", "cat/1.Jpeg", "dog/2.png")
+    assert len(list_items(tmp_path).items) == 4
 
 
 @pytest.mark.parametrize(
@@ -236,6 +242,8 @@ def test_a_missing_column_is_named_with_the_nearest_one(tmp_path: Path, columns:
         ("alias.png,cat", r"alias.png: a link to a file"),
         ("linked/1.png,cat", r"linked: a link to a folder"),
         ("pipe.png,cat", r"pipe.png: a FIFO"),
+        (f"{'x' * 300}.png,cat", r"x.png: out of reach \(File name too long\)"),
+        ('1.png,"a\nb"', r"in column 'label' with a line break .*:\n  row 2: 'a\\nb'"),
         ("1.png", r"row 2 has not the header's number of fields"),
         ("1.png,a,b", r"row 2 has not the header's number of fields"),
         ('"1.png,cat', r"not a readable CSV table"),

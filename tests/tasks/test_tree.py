@@ -61,6 +61,58 @@ def test_every_kind_of_unusable_entry_is_named_in_one_error_with_its_mend(
     assert text.encode()
 
 
+def test_names_that_break_a_line_or_drive_a_terminal_are_named_in_print(root: Path) -> None:
+    for name in ("two\nlines.png", "red\x1b[31m.png", "next\u2028line.png", "Icon\r"):
+        write(root / "cat" / name, b"")
+    for name in ("zwj 👩\u200d🚀.png", "wide\u3000space.png", "-dash.png", "صورة.png"):
+        write(root / "dog" / name, b"")
+    with pytest.raises(DataError) as caught:
+        walk(root)
+    text = str(caught.value)
+    assert "holds 4 entries" in text
+    for shown in ("cat/two\\nlines.png", "cat/red\\x1b[31m.png", "cat/next\\u2028line.png", "cat/Icon\\r"):
+        assert f"{shown}: its name holds a control character; rename or remove it" in text
+    assert "\x1b" not in text
+
+
+def test_links_that_lead_outside_to_themselves_or_round_in_a_circle_are_named_and_not_followed(root: Path) -> None:
+    (root / "cat" / "password.png").symlink_to("/etc/passwd")
+    (root / "cat" / "self.png").symlink_to("self.png")
+    (root / "cat" / "here").symlink_to(".", target_is_directory=True)
+    (root / "dog" / "a").symlink_to("b")
+    (root / "dog" / "b").symlink_to("a")
+    with pytest.raises(DataError, match="holds 5 entries") as caught:
+        walk(root)
+    for line in ("cat/password.png: a link to a file", "cat/self.png: a dangling link", "cat/here: a link to a folder"):
+        assert line in str(caught.value)
+
+
+def test_what_vanishes_during_the_walk_is_not_there(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def and_then_remove(folder: Path) -> object:
+        found = scan(folder)
+        if Path(folder).name == "cat":
+            (root / "cat" / "1.png").unlink()
+        if Path(folder) == root:
+            (root / "dog" / "deep" / "2.png").unlink()
+            (root / "dog" / "deep").rmdir()
+            (root / "dog").rmdir()
+        return found
+
+    monkeypatch.setattr("tasks.tree.os.scandir", and_then_remove)
+    assert [file.path for file in walk(root)] == ["LICENSE"]
+
+
+def test_folders_nested_beyond_what_the_system_can_name_are_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    for _ in range(20):
+        Path("x" * 250).mkdir()
+        os.chdir("x" * 250)
+    with pytest.raises(DataError, match=r"nested too deep for the system .*; move it up or shorten the names above it"):
+        walk(root)
+
+
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
