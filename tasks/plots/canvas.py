@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-INK, QUIET, LINE, OURS, OURS_PALE, OTHER, MISS, CARD = (f"#0a0b{place:02x}" for place in range(8))
+INK, QUIET, LINE, OURS, OTHER, MISS, REFUSE, CARD = (f"#0a0b{place:02x}" for place in range(8))
 """Stand-ins for the style sheet's colours while matplotlib draws."""
 
-_VARIABLES = dict(
+VARIABLES = dict(
     zip(
-        (INK, QUIET, LINE, OURS, OURS_PALE, OTHER, MISS, CARD),
-        ("text", "quiet", "line", "ours", "hit3", "other", "miss4", "card"),
+        (INK, QUIET, LINE, OURS, OTHER, MISS, REFUSE, CARD),
+        ("text", "quiet", "line", "ours", "other", "miss4", "refuse", "card"),
         strict=True,
     )
 )
@@ -185,7 +185,7 @@ def _presented(element: ElementTree.Element) -> dict[str, str]:
 
 
 def _coloured(value: str) -> str:
-    return f"var(--{_VARIABLES[value]})" if value in _VARIABLES else value
+    return f"var(--{VARIABLES[value]})" if value in VARIABLES else value
 
 
 def _short(numbers: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ Values = npt.NDArray[np.float64]
 MOST_BARS = 24
 _BAR, _AXIS, _BINS = 24, 22, 32
 _SIDES: tuple[Side, ...] = ("train", "validation", "test", "left_out")
-_COLOURS = (canvas.OURS, canvas.OURS_PALE, canvas.MISS, canvas.OTHER)
+COLOURS = {"train": canvas.OURS, "validation": canvas.OTHER, "test": canvas.MISS, "left out": canvas.REFUSE}
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,11 @@ class ClassCounts:
 
     classes: list[ClassCount]
     sides: list[str]
+
+    @property
+    def legend(self) -> list[tuple[str, str]]:
+        """Each side with the name of its colour in the style sheet."""
+        return [(side, canvas.VARIABLES[COLOURS[side]]) for side in self.sides]
 
     @property
     def ratio(self) -> float:
@@ -76,11 +80,11 @@ def _bars(counts: ClassCounts) -> Chart:
         axes.set_ylim(len(counts.classes) - 0.5, -0.5)
         axes.axis("off")
         for place, one in enumerate(counts.classes):
-            parts = one.per_side or [one.items]
-            ends = np.cumsum([0, *parts])
-            for left, items, colour, side in zip(ends, parts, _COLOURS, counts.sides or [""], strict=False):
+            parts = list(zip(counts.sides, one.per_side, strict=True)) or [("", one.items)]
+            ends = np.cumsum([0, *(items for _, items in parts)])
+            for left, (side, items) in zip(ends, parts, strict=False):
                 named = drawn.word(f"{one.label}: {count_text(items)} {side}".strip())
-                axes.barh(place, items, 0.72, left, color=colour, gid=named)
+                axes.barh(place, items, 0.72, left, color=COLOURS.get(side, canvas.OURS), gid=named)
             axes.text(
                 -0.02, place, drawn.word(one.label, 15), ha="right", va="center", transform=axes.get_yaxis_transform()
             )
@@ -103,36 +107,58 @@ def _ranks(counts: ClassCounts) -> Chart:
         return Chart("Items per class", drawn.svg(f"Items of {len(items)} classes: {said}"))
 
 
-def shape_charts(items: pa.Table, params: Params) -> list[Chart]:
-    """Histograms over the accepted items; dashed lines stand where params.validate begins to warn."""
+@dataclass(frozen=True)
+class Shapes:
+    """Histograms over the accepted items, and a sentence for each measure that is the same for all of them."""
+
+    charts: list[Chart]
+    uniform: list[str]
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """One figure of every item; `limits` are where a warning begins, `ends` those of the axis if not the data's."""
+
+    title: str
+    values: Values
+    limits: tuple[float, ...] = ()
+    ends: tuple[float, float] | None = None
+    log: bool = False
+
+    @property
+    def is_uniform(self) -> bool:
+        return bool(self.values.min() == self.values.max())
+
+
+def shapes(items: pa.Table, params: Params) -> Shapes:
+    """How large, how long, how bright and how sharp; dashed lines stand where params.validate begins to warn."""
     columns = ["width", "height", "brightness", "sharpness"]
-    accepted = _accepted(items, columns)
-    width, height, light, sharpness = (accepted[name].to_numpy().astype(np.float64) for name in columns)
+    width, height, light, sharpness = (
+        column.to_numpy().astype(np.float64) for column in _accepted(items, columns).columns
+    )
     if not len(width):
-        return []
-    rules = params.validate_
-    return [
-        _histogram("Shorter side, pixels", np.minimum(width, height), [], log=_wide(np.minimum(width, height))),
-        _histogram("Width over height", width / height, [], log=True),
-        _histogram("Brightness, mean grey", light, [rules.min_brightness, rules.max_brightness], ends=(0.0, 255.0)),
-        _histogram("Sharpness, variance of the Laplacian", np.maximum(sharpness, 0.1), [rules.min_sharpness], log=True),
+        return Shapes([], [])
+    rules, short = params.validate_, np.minimum(width, height)
+    light_limits = (rules.min_brightness, rules.max_brightness)
+    measures = [
+        _Measure("Shorter side, pixels", short, log=bool(short.max() > 20 * short.min())),
+        _Measure("Width over height", width / height, log=True),
+        _Measure("Brightness, mean grey", light, light_limits, ends=(0.0, 255.0)),
+        _Measure("Sharpness, variance of the Laplacian", np.maximum(sharpness, 0.1), (rules.min_sharpness,), log=True),
     ]
+    return Shapes(
+        charts=[_histogram(measure) for measure in measures if not measure.is_uniform],
+        uniform=[
+            f"{measure.title}: {strength_text(measure.values[0])} for every image."
+            for measure in measures
+            if measure.is_uniform
+        ],
+    )
 
 
-def _wide(values: Values) -> bool:
-    return bool(values.max() > 20 * values.min() > 0)
-
-
-def _histogram(
-    title: str,
-    values: Values,
-    limits: Sequence[float],
-    log: bool = False,
-    ends: tuple[float, float] | None = None,
-) -> Chart:
-    low, high = ends or (float(values.min()), float(values.max()))
-    if low == high:
-        low, high = (low / 2, high * 2) if low > 0 else (low - 1, high + 1)
+def _histogram(measure: _Measure) -> Chart:
+    title, values, log = measure.title, measure.values, measure.log
+    low, high = measure.ends or (float(values.min()), float(values.max()))
     edges = np.geomspace(low, high, _BINS + 1) if log else np.linspace(low, high, _BINS + 1)
     edges[0], edges[-1] = low, high
     counts = np.histogram(values, edges)[0]
@@ -144,7 +170,7 @@ def _histogram(
         axes.set_xlim(low, high)
         axes.set_ylim(0, max(1, int(counts.max())))
         _few_ticks(axes, (low, high) if log else None)
-        for limit in limits:
+        for limit in measure.limits:
             if low < limit < high:
                 axes.axvline(limit, color=canvas.INK, linewidth=1.5, dashes=(3, 2))
         middle = float(np.median(values))

@@ -122,7 +122,7 @@ def _figures(sources: DataSources) -> dict[str, Any]:
         "cautions": [rule for rule in broken if not rule.critical],
         "counts": counts,
         "balance": data_charts.balance_chart(counts),
-        "shapes": data_charts.shape_charts(sources.items, sources.params),
+        "shapes": data_charts.shapes(sources.items, sources.params),
         "kinds": data_charts.kinds(sources.items),
         "overlay": overlay,
         "decided": overlay != OverlayReport(),

@@ -13,7 +13,7 @@ import pytest
 from tasks.params import Params
 from tasks.plots import canvas
 from tasks.plots.charts import Chart, gain_forest, score_forest, strength_curves
-from tasks.plots.data_charts import ClassCount, ClassCounts, balance_chart, shape_charts
+from tasks.plots.data_charts import ClassCount, ClassCounts, Shapes, balance_chart, shapes
 from tasks.reports import Estimate, StrengthScore
 from tasks.tables import ITEMS
 
@@ -46,7 +46,7 @@ def every_chart() -> Iterator[Chart]:
         chart = balance_chart(ClassCounts(counts, []))
         assert chart
         yield chart
-    yield from shape_charts(items([80, 100, 4000]), Params())
+    yield from shapes(items([80, 100, 4000], brightness=[9, 99, 250], sharpness=[3, 30, 300]), Params()).charts
 
 
 def test_every_chart_is_drawn_in_the_page_s_colours_and_says_what_it_shows() -> None:
@@ -101,17 +101,22 @@ def test_bars_of_classes_are_as_long_as_their_sides() -> None:
 
 
 def test_histograms_show_where_a_warning_begins_only_inside_their_range() -> None:
-    width, _, light, sharpness = shape_charts(items([100] * 5, sharpness=[1.0, 9.0, 90.0, 900.0, 9000.0]), Params())
-    dashed = [len(re.findall("stroke-dasharray", chart.svg)) for chart in (width, light, sharpness)]
-    assert dashed == [0, 2, 1]
-    assert "from 100 to 100, median 100" in width.svg
-    assert shape_charts(items([]), Params()) == []
+    drawn = shapes(items([90, 95], brightness=[60, 70], sharpness=[3.0, 300.0]), Params()).charts
+    assert [len(re.findall("stroke-dasharray", chart.svg)) for chart in drawn] == [0, 0, 2, 1]
+    assert "from 90 to 95, median 92.5" in drawn[0].svg
 
 
-@pytest.mark.parametrize("spread", [1.0, 1.01, 2.0, 30.0, 1e5])
+def test_what_is_the_same_for_every_image_is_a_sentence_and_no_chart() -> None:
+    found = shapes(items([100] * 5, brightness=[1, 2, 3, 4, 5]), Params())
+    assert [chart.title for chart in found.charts] == ["Brightness, mean grey"]
+    assert found.uniform[:2] == ["Shorter side, pixels: 100 for every image.", "Width over height: 1 for every image."]
+    assert shapes(items([]), Params()) == Shapes([], [])
+
+
+@pytest.mark.parametrize("spread", [1.01, 2.0, 3.9, 30.0, 1e5])
 def test_every_spread_of_values_gets_ticks(spread: float) -> None:
     values = list(np.geomspace(50, 50 * spread, 7))
-    chart = shape_charts(items([100] * 7, sharpness=values), Params())[3]
+    chart = shapes(items([100] * 7, sharpness=values), Params()).charts[0]
     assert chart.svg.count('text-anchor="middle"') >= 2
 
 
