@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from desk import Desk
-from small_workspace import CLASSES, make_workspace, picture, run_stages
+from small_workspace import CLASSES, picture, run_stages
 
 from flows.cli import app
 from tasks.digests import file_sha256
-from tasks.reports import ReviewReport
+from tasks.reports import ReviewReport, ValidationReport
 from tasks.tables import ITEMS, SPLITS, read_table
 from tasks.workspace import Workspace
 
@@ -47,12 +47,11 @@ def labels(workspace: Workspace, of: Path) -> dict[str, str]:
     return dict(zip(table["path"], table["label"], strict=True))
 
 
-@pytest.fixture(scope="module")
-def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = make_workspace(tmp_path_factory.mktemp("review") / "workspace")
-    mislabel(workspace)
-    run_stages(workspace, *UP_TO_REVIEW)
-    return workspace
+@pytest.fixture
+def reviewed(finished: Workspace) -> Workspace:
+    mislabel(finished)
+    run_stages(finished, *UP_TO_REVIEW)
+    return finished
 
 
 def test_a_corrected_label_reaches_items_and_splits_and_the_list_names_it_no_more(
@@ -66,10 +65,12 @@ def test_a_corrected_label_reaches_items_and_splits_and_the_list_names_it_no_mor
     filled = fill_in(reviewed, WRONG, corrected_label="ocean", who="Ann", why="it is blue")
     app(args=["data", "fix", str(filled), "--workspace", str(reviewed.root)], standalone_mode=False)
     said = capsys.readouterr().out
-    run_stages(reviewed, *UP_TO_REVIEW)
+    run_stages(reviewed, *UP_TO_REVIEW, "adapt")
 
     assert "ember -> ocean: 1" in said
     assert labels(reviewed, reviewed.items)[WRONG] == labels(reviewed, reviewed.splits)[WRONG] == "ocean"
+    (applied,) = ValidationReport.read(reviewed.validation).overlay.corrected
+    assert (applied.path, applied.was, applied.label, applied.who, applied.items) == (WRONG, "ember", "ocean", "Ann", 1)
     assert WRONG not in {entry.path for entry in ReviewReport.read(reviewed.review_report).entries}
     assert raw_files(reviewed) == before
 
