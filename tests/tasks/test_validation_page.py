@@ -250,3 +250,29 @@ def test_data_check_draws_a_page_of_any_folder(tmp_path: Path) -> None:
     text = PageReader(page.read_text(encoding="utf-8")).text
     assert f"{report.listed} files" in text
     assert "dog/tiny.png" in text
+
+
+def test_every_odd_file_that_the_door_lets_in_gets_a_picture(real_data: Path) -> None:
+    sources = Scene(real_data / "data" / "awkward_images" / "files").sources()
+    accepted = [row["path"] for row in sources.items.to_pylist() if row["status"] == "accepted"]
+    assert len(accepted) > 30
+    report = sources.report
+    rules = [
+        report.rules[0].model_copy(
+            update={
+                "rule": f"own {first}",
+                "severity": "warning",
+                "passed": False,
+                "failing": [FailingItem(path=path, reason="look") for path in accepted[first : first + 20]],
+            }
+        )
+        for first in range(0, len(accepted), 20)
+    ]
+    page = page_of(replace(sources, report=report.model_copy(update={"rules": rules})))
+    assert_self_contained(page)
+    assert "no picture" not in page
+    assert "cannot be drawn" not in page
+    shown = {name.split(", labelled")[0] for name in PageReader(page).pictures}
+    assert len(shown & set(accepted)) == len(
+        {row["sha256"] for row in sources.items.to_pylist() if row["path"] in accepted}
+    )
