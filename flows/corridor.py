@@ -148,7 +148,12 @@ class CorridorRun:
         logger, self.error = get_run_logger(), None
 
         def log(line: LogLine) -> None:
-            logger.log(logging.getLevelNamesMapping()[line.level.upper()], "%s", line.text(), extra={LINE: line})
+            logger.log(
+                logging.getLevelNamesMapping().get(line.level.upper(), logging.INFO),
+                "%s",
+                line.text(),
+                extra={LINE: line},
+            )
 
         show = artifacts.ProgressLines(stage, log)
         try:
