@@ -5,7 +5,6 @@ python -m tasks.validate
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from tasks.params import Params, ValidateParams
 from tasks.plots.validation_page import DataSources, render_validation_page, write_validation_page
 from tasks.relabelling import NO_OVERLAY, Decided, Overlay, decide, read_overlay
 from tasks.reports import FailingItem, RuleResult, ValidationReport, write_bytes
-from tasks.stage import Progress, run_stage
+from tasks.stage import Progress, run_stage, without_collector
 from tasks.tables import write_table
 from tasks.workspace import Workspace
 
@@ -158,13 +157,8 @@ def _rules_being_loaded() -> Iterator[None]:
 
 
 def _load_rules() -> None:
-    collecting = gc.isenabled()
-    gc.disable()  # A sixth of the import is the collector's walks over its new objects, none of which is garbage.
-    try:
+    with without_collector():
         import_module("tasks.expectations.suite")
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _inspect(listing: Listing, rules: ValidateParams, threads: int) -> Iterator[Inspection]:

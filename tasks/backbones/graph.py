@@ -14,6 +14,7 @@ from tasks.errors import StageInputError, WeightsError
 from tasks.params import BackboneParams
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.document import write_bytes
+from tasks.stage import without_collector
 
 GRAPH_VERSION = 1
 """Raised when the same weights would give another graph."""
@@ -29,10 +30,12 @@ def cached_backbone(params: BackboneParams, root: Path, cache: Path) -> tuple[Ba
     folder = cache / "backbones" / _cache_key(params, source)
     found = _read_cached(folder)
     if found is None:
-        from tasks.backbones.torch_export import export_features
+        with without_collector():
+            from tasks.backbones.torch_export import export_features
 
-        weights = load(params, source)
-        _fill(folder, params, source, weights, export_features(find_backbone(params.name), weights))
+            weights = load(params, source)
+            graph = export_features(find_backbone(params.name), weights)
+        _fill(folder, params, source, weights, graph)
         found = _read_cached(folder)
     if found is None:
         raise WeightsError(f"{folder} cannot be read back after it was written; check the disk")
