@@ -19,10 +19,11 @@ from flows.logs import run_log
 from flows.raw_lines import RawLines
 from tasks.log_lines import LogLine, unmarked
 from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
-from tasks.reports import EvaluationReport, Verdict
+from tasks.reports import EvaluationReport, ReviewReport, Verdict
 from tasks.stage import PROGRESS_MARK, draw_bar
 
 UPDATE_SECONDS = 2.0
+REVIEW_ROWS = 20
 DVC_CHATTER = (
     "To track the changes with git",
     "git add ",
@@ -35,6 +36,15 @@ DVC_CHATTER = (
     "ERROR: failed to reproduce",
 )
 """DVC's advice after every stage, and what the stage's own outcome says better."""
+
+
+def show_review(report: ReviewReport) -> None:
+    """The head of the review list as a table; nothing where there is nothing to look at."""
+    if report.entries:
+        columns = ("kind", "path", "label", "suggested", "reason")
+        rows = [{name: getattr(entry, name) or "" for name in columns} for entry in report.entries[:REVIEW_ROWS]]
+        named = f"{len(report.entries)} items to look at; reports/review.csv lists all and takes corrections"
+        create_table_artifact(key="label-review", table=rows, description=named)
 
 
 def show_evaluation(report: EvaluationReport) -> None:

@@ -26,7 +26,7 @@ from flows.stage_process import StageResult, run_stage_process
 from tasks.errors import GraftError, MemoryExceeded, NotQualified, Refusal, StageFailed
 from tasks.log_lines import LogLine
 from tasks.params import Params, load_params
-from tasks.reports import EvaluationReport, ValidationReport, Verdict
+from tasks.reports import EvaluationReport, ReviewReport, ValidationReport, Verdict
 from tasks.reports.qualification import Qualification
 from tasks.workspace import Workspace
 
@@ -96,6 +96,7 @@ class CorridorRun:
     def _stages(self) -> None:
         for stage in BEFORE_THE_PAGE:
             self._stage(stage)
+        artifacts.show_review(ReviewReport.read(self.workspace.review_report))
         evaluation = EvaluationReport.read(self.workspace.evaluation)
         self.result = self.result.with_evaluation(evaluation)
         artifacts.show_evaluation(evaluation)
