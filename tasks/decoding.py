@@ -181,7 +181,7 @@ def _grey8(image: Image.Image, black: float, white: float) -> UInt8Image:
 def _scans(data: bytes) -> int:
     """Scans of a JPEG up to its end mark; counted only where there may be too many.
 
-    A progressive JPEG may repeat scans at will, and each is a pass over all pixels: a file of 1 MB could take an hour.
+    A progressive JPEG may repeat scans at will, and each is a pass over all pixels: a file of 1 MB could take ten minutes.
     What follows the end mark (a phone's video) or lies inside a segment (a preview) may hold the same two bytes.
     """
     if data.count(_START_OF_SCAN) <= _MOST_SCANS:
