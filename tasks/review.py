@@ -28,6 +28,7 @@ from tasks.review_findings import (
     contradictions,
     doubted,
     expected_wrong,
+    knows_the_classes,
     near_ties,
     outliers,
     ranked,
@@ -84,13 +85,14 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
     with one_blas_thread():
         probe = out_of_fold(features, labels, group_numbers(splits), max(names) + 1, params.review.max_fitted_items)
         distances = neighbour_distances(features)
-    wrong = expected_wrong(probe, labels)
+    informed = knows_the_classes(probe, labels)
+    wrong = expected_wrong(probe, labels) if informed else 0
     paths = {row: splits["path"][row].as_py() for pair in pairs for row in (pair.first, pair.second)}
     findings = [
-        *contradictions(pairs, labels, probe.best if probe.scored.any() else None, names, paths),
+        *contradictions(pairs, labels, probe.best if informed else None, names, paths),
         *doubted(probe, labels, wrong, names),
         *outliers(distances),
-        *near_ties(probe, labels, names),
+        *(near_ties(probe, labels, names) if informed else []),
     ]
     kept, found = ranked(findings, decided, params.review.max_items)
     copies = _copies(workspace)
@@ -105,7 +107,7 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
         expected_wrong=wrong,
         found=found,
         entries=[entry.model_copy(update={"rank": rank}) for rank, entry in enumerate(listed, 1)],
-        notes=_notes(probe, labels, names),
+        notes=_notes(probe, labels, names, informed),
     )
 
 
@@ -216,9 +218,11 @@ def _entry(splits: pa.Table, finding: Finding, names: Mapping[int, str]) -> Revi
     )
 
 
-def _notes(probe: OutOfFold, labels: IntVector, names: Mapping[int, str]) -> list[str]:
+def _notes(probe: OutOfFold, labels: IntVector, names: Mapping[int, str], informed: bool) -> list[str]:
     lonely = sorted(names[int(label)] for label in np.unique(labels[~probe.scored]))
     notes = [f"no label of {', '.join(map(repr, lonely))} was judged: all its items are of one group"] if lonely else []
+    if probe.scored.any() and not informed:
+        notes.append("no label is doubted: the embeddings tell the classes apart no better than the largest class does")
     if len(probe.learned) < len(labels):
         notes.append(
             f"the probe learned from {len(probe.learned)} of {len(labels)} items (review.max_fitted_items), judged all"

@@ -30,6 +30,12 @@ class Finding:
     other: int | None = None
 
 
+def knows_the_classes(probe: OutOfFold, labels: IntVector) -> bool:
+    """Whether the probe is right more often than the largest class alone would be; otherwise its doubts say nothing."""
+    right, scored = accuracy(probe, labels), labels[probe.scored]
+    return right is not None and right > np.bincount(scored).max() / len(scored)
+
+
 def expected_wrong(probe: OutOfFold, labels: IntVector) -> int:
     """How many of the scored items' labels are wrong, as confident learning estimates."""
     held = probe.scored[probe.learned]

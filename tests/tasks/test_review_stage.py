@@ -213,6 +213,14 @@ def test_a_class_of_one_group_is_told_of_and_not_judged(scene: Scene) -> None:
     assert not [entry for entry in report.entries if entry.label == "dog" and entry.kind == "likely_wrong"]
 
 
+def test_embeddings_that_tell_nothing_doubt_no_label(scene: Scene) -> None:
+    scene.features = {path: np.ones(WIDTH) for path in scene.features}
+    report = scene.run()
+
+    assert (report.expected_wrong, report.entries) == (0, [])
+    assert "no label is doubted" in report.notes[0]
+
+
 def test_the_same_input_gives_the_same_bytes(scene: Scene) -> None:
     scene.relabel("cat/000.png")
     scene.run()
