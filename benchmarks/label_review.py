@@ -26,8 +26,8 @@ from benchmarks.rounds import command_line, conditions, keep_section, load_now, 
 from tasks.metrics import BoolVector, FloatMatrix, IntVector
 from tasks.out_of_fold import out_of_fold
 from tasks.params import ReviewParams
-from tasks.review import group_numbers
 from tasks.review_findings import doubted, expected_wrong
+from tasks.review_items import group_numbers
 from tasks.tables import SPLITS, read_table
 from tasks.threads import one_blas_thread
 
@@ -169,8 +169,8 @@ def section(packs: list[Pack], share: float, seeds: int, cleanlab: Path | None) 
             )
         clean = int(by_graft(pack, pack.labels)[0].flagged.sum())
         parts.append(
-            f"**{pack.name}**: {round(share * len(pack.labels))} of {len(pack.labels)} labels flipped; of the labels as "
-            f"they came, the review names {clean}.\n\n"
+            f"**{pack.name}**: {round(share * len(pack.labels))} of {len(pack.labels)} labels flipped; of the labels "
+            f"as they came, the review names {clean}.\n\n"
             + markdown_table(
                 ["", "precision of the top k (range)", "named", "precision", "recall", "seconds"],
                 rows,
@@ -194,8 +194,8 @@ def main() -> None:
     packs = [embedded(Setting(pack.resolve(), arguments.weights.resolve())) for pack in arguments.packs]
     text = "## Label review\n\n"
     text += (
-        f"Labels flipped at random, {arguments.seeds} times; means over them, k being the number flipped (so that recall "
-        "there is the same figure). `named` are the items that each side calls wrong.\n\n"
+        f"Labels flipped at random, {arguments.seeds} times; means over them, k being the number flipped (so that "
+        "recall there is the same figure). `named` are the items that each side calls wrong.\n\n"
     )
     text += section(packs, arguments.share, arguments.seeds, arguments.cleanlab)
     text += f"\n\n{conditions(arguments.seeds, load)}"

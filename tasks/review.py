@@ -5,19 +5,15 @@ Run by hand: python -m tasks.review
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.errors import StageInputError, counted
-from tasks.metrics import BoolVector, IntVector
+from tasks.errors import counted
+from tasks.metrics import IntVector
 from tasks.out_of_fold import OutOfFold, out_of_fold
 from tasks.outliers import neighbour_distances
-from tasks.overlay import read_corrections
 from tasks.params import Params
 from tasks.plots.validation_page import write_validation_page
 from tasks.reports import KINDS, NearDuplicatePair, ReviewEntry, ReviewReport, SplitReport, write_bytes
@@ -33,14 +29,12 @@ from tasks.review_findings import (
     outliers,
     ranked,
 )
+from tasks.review_items import confirmed_items, contradicting_copies, group_numbers, label_names, read_features
 from tasks.review_sheet import sheet_bytes
 from tasks.stage import run_stage, say
-from tasks.tables import EMBEDDING_INDEX, ITEMS, SPLITS, read_table
+from tasks.tables import SPLITS, read_table
 from tasks.threads import one_blas_thread
 from tasks.workspace import Workspace
-
-SET_ASIDE = "quarantined"
-"""In place of the side of an item that validate let on no side."""
 
 
 def review(workspace: Workspace, params: Params) -> None:
@@ -77,10 +71,10 @@ def _not_reviewed(workspace: Workspace) -> ReviewReport:
 def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
     # to_pylist alone: Arrow imports pandas, for half a second, before it converts anything else.
     splits = read_table(workspace.splits, SPLITS)
-    features = _read_features(workspace, splits)
+    features = read_features(workspace, splits)
     labels = np.array(splits["label_index"].to_pylist(), dtype=np.int64)
-    names = _names(splits)
-    decided = _decided(splits, workspace, params.data.label_aliases)
+    names = label_names(splits)
+    decided = confirmed_items(splits, workspace, params.data.label_aliases)
     pairs = _near(splits, SplitReport.read(workspace.split_report).near_duplicates)
     with one_blas_thread():
         probe = out_of_fold(features, labels, group_numbers(splits), max(names) + 1, params.review.max_fitted_items)
@@ -95,7 +89,7 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
         *(near_ties(probe, labels, names) if informed else []),
     ]
     kept, found = ranked(findings, decided, params.review.max_items)
-    copies = _copies(workspace)
+    copies = contradicting_copies(workspace)
     found["conflicting_near_duplicate"] += len(copies)
     listed = [*copies[: params.review.max_items], *(_entry(splits, finding, names) for finding in kept)]
     share = accuracy(probe, labels)
@@ -109,82 +103,6 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
         entries=[entry.model_copy(update={"rank": rank}) for rank, entry in enumerate(listed, 1)],
         notes=_notes(probe, labels, names, informed),
     )
-
-
-def _read_features(workspace: Workspace, splits: pa.Table) -> npt.NDArray[np.floating]:
-    """A memory map of the features: a million rows are read in blocks."""
-    index = read_table(workspace.embedding_index, EMBEDDING_INDEX)
-    if not index.equals(splits.select(EMBEDDING_INDEX.names)):
-        raise StageInputError(
-            f"{workspace.embedding_index} lists other items than {workspace.splits}; run `graft adapt` (stage split)"
-        )
-    try:
-        features: npt.NDArray[np.floating] = np.load(workspace.features, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
-        raise StageInputError(f"{workspace.features} cannot be read ({err}); run `graft adapt` (stage embed)") from err
-    if features.ndim != 2 or len(features) != splits.num_rows:
-        raise StageInputError(
-            f"{workspace.features} has the shape {features.shape}, expected {splits.num_rows} rows; run `graft adapt` "
-            "(stage embed)"
-        )
-    return features
-
-
-def _names(splits: pa.Table) -> dict[int, str]:
-    """Label by its index."""
-    return dict(zip(splits["label_index"].to_pylist(), splits["label"].to_pylist(), strict=True))
-
-
-def group_numbers(splits: pa.Table) -> IntVector:
-    """(items,) group numbers; an item without a group is one of its own."""
-    numbers: dict[str, int] = {}
-    named = zip(splits["group"].to_pylist(), splits["path"].to_pylist(), strict=True)
-    return np.array([numbers.setdefault(group or f"item:{path}", len(numbers)) for group, path in named])
-
-
-def _decided(splits: pa.Table, workspace: Workspace, aliases: Mapping[str, str]) -> BoolVector:
-    """(items,) whether a person's last word on the content is the label that it bears."""
-    words = {one.sha256: one.label for one in read_corrections(workspace.corrections) if one.label is not None}
-    decided = np.zeros(splits.num_rows, dtype=np.bool_)
-    if words:
-        rows = zip(splits["sha256"].to_pylist(), splits["label"].to_pylist(), strict=True)
-        decided[:] = [
-            content in words and aliases.get(words[content], words[content]) == label for content, label in rows
-        ]
-    return decided
-
-
-def _copies(workspace: Workspace) -> list[ReviewEntry]:
-    """Files of one content under several labels: validate set them aside, and only a person can say which is right."""
-    items = read_table(workspace.items, ITEMS).select(
-        ["path", "sha256", "label", "reason", "perceptual_hash", "status"]
-    )
-    aside = [row for row, status in enumerate(items["status"].to_pylist()) if status == "quarantined"]
-    rows = [cells for row in aside for cells in items.slice(row, 1).to_pylist() if cells["perceptual_hash"] is not None]
-    of_content: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        of_content[row["sha256"]].append(row)
-    entries = []
-    for same in of_content.values():
-        for row in same:
-            other = next((one for one in same if one["label"] != row["label"]), None)
-            if other is not None:
-                entries.append(
-                    ReviewEntry(
-                        rank=0,
-                        kind="conflicting_near_duplicate",
-                        path=row["path"],
-                        sha256=row["sha256"],
-                        label=row["label"],
-                        suggested=None,
-                        score=1.0,
-                        reason=row["reason"],
-                        side=SET_ASIDE,
-                        other=other["path"],
-                        other_label=other["label"],
-                    )
-                )
-    return entries
 
 
 def _near(splits: pa.Table, links: list[NearDuplicatePair]) -> list[Pair]:
