@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.dvc_commands import ensure_dvc
 from flows.dvc_repair import repair
+from flows.forget import complete_forgetting
 from flows.inputs import pinned_inputs, write_inputs
 from flows.limits import EVERYTHING, check_limits
 from flows.logs import take_over_prefect
@@ -48,6 +49,8 @@ def adapt_here(
             say(line)
         edited = edited_params(workspace, edits)
         params = edited.params
+        if workspace.forgetting.is_file():
+            complete_forgetting(workspace, params, say)
         prepare_data(workspace, params)
         pinned_inputs(workspace, params)
         before = workspace.params.read_bytes()

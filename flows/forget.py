@@ -1,7 +1,8 @@
 """`graft data forget`: takes items out of the data set, the caches and the reports, for good.
 
 The tombstone comes first, then every place that holds the item, each step ready to be repeated. What is being forgotten
-stands in .graft/forgetting.json until the last step is done: killed in between, the next call completes it first.
+stands in .graft/forgetting.json until the last step is done: killed in between, the next call completes it first, and
+so does the next `graft adapt`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def forget_here(
         params = load_params(workspace.params)
         for line in [*ensure_dvc(workspace), *mended, *repair(workspace)]:
             say(line)
-        interrupted = _complete(workspace, params, say) if not dry_run else None
+        interrupted = complete_forgetting(workspace, params, say) if not dry_run else None
         if interrupted and set(given) <= set(interrupted.given):
             return True
         contents = Known.of(workspace, params).find(given, caller)
@@ -75,7 +76,7 @@ def forget_here(
             who=who or _person(workspace),
             date=f"{datetime.now(UTC):%Y-%m-%d}",
         )
-        forgetting.write(pending(workspace))
+        forgetting.write(workspace.forgetting)
         _carry_out(workspace, params, forgetting, say)
     return True
 
@@ -105,15 +106,15 @@ def describe(workspace: Workspace, params: Params, contents: Sequence[Content]) 
     return "\n".join([*lines, *use_lines(uses, workspace.relative(store))])
 
 
-def pending(workspace: Workspace) -> Path:
-    """Where an unfinished forgetting is written down."""
-    return workspace.private / "forgetting.json"
+def complete_forgetting(workspace: Workspace, params: Params, say: Callable[[str], None]) -> Forgetting | None:
+    """Finish what an interrupted call was agreed to forget; None where there is nothing. The caller holds the lock.
 
-
-def _complete(workspace: Workspace, params: Params, say: Callable[[str], None]) -> Forgetting | None:
-    if not pending(workspace).is_file():
+    Raises:
+        StageInputError: .graft/forgetting.json cannot be read.
+    """
+    if not workspace.forgetting.is_file():
         return None
-    interrupted = Forgetting.read(pending(workspace))
+    interrupted = Forgetting.read(workspace.forgetting)
     say(f"completing the forgetting of {counted(len(interrupted.contents), 'item')} that was interrupted")
     _carry_out(workspace, params, interrupted, say)
     return interrupted
@@ -122,7 +123,7 @@ def _complete(workspace: Workspace, params: Params, say: Callable[[str], None]) 
 def _carry_out(workspace: Workspace, params: Params, forgetting: Forgetting, say: Callable[[str], None]) -> None:
     for _, step in STEPS:
         step(workspace, params, forgetting)
-    pending(workspace).unlink(missing_ok=True)
+    workspace.forgetting.unlink(missing_ok=True)
     say(f"forgot {counted(len(forgetting.contents), 'item')}; data/forgotten.csv keeps them out by their sha256")
     if remotes := dvc_remotes(workspace):
         objects = [f"files/md5/{one.md5[:2]}/{one.md5[2:]}" for one in forgetting.contents if one.md5]

@@ -198,6 +198,11 @@ class Workspace:
     def lock(self) -> Path:
         return self.private / "lock"
 
+    @property
+    def forgetting(self) -> Path:
+        """What `graft data forget` has begun and not finished."""
+        return self.private / "forgetting.json"
+
     def run_result(self, run_id: str) -> Path:
         return self.private / "runs" / f"{run_id}.json"
 

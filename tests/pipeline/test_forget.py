@@ -15,7 +15,7 @@ from traces import traces
 from flows import forget as command
 from flows.data_commands import add_here
 from flows.dvc_commands import ensure_dvc, run_dvc
-from flows.forget import ask, forget_here, pending
+from flows.forget import ask, complete_forgetting, forget_here
 from flows.forget_plan import Known
 from flows.inputs import write_inputs
 from flows.publish import publish
@@ -81,7 +81,7 @@ def test_nothing_of_the_item_is_left_but_the_tombstone_and_the_state(workspace: 
     said = "\n".join(forget(workspace, ITEM))
 
     assert traces(workspace.root, sought) == []
-    assert not pending(workspace).exists()
+    assert not workspace.forgetting.exists()
     (row,) = read_forgotten(workspace.forgotten)
     assert (row.sha256, row.reason, row.who) == (sha256, "asked by the owner", "Ada")
     assert read_corrections(workspace.corrections) == [other]
@@ -135,12 +135,22 @@ def test_killed_after_any_step_the_next_call_completes_it(
         assert os.WIFSIGNALED(status), f"not killed after step {last}"
         assert os.WTERMSIG(status) == signal.SIGKILL
         assert len(read_forgotten(workspace.forgotten)) == (last >= 0)
-        assert pending(workspace).is_file()
+        assert workspace.forgetting.is_file()
     said = "\n".join(forget(workspace, ITEM))
     assert "completing the forgetting of 1 item that was interrupted" in said
     assert traces(workspace.root, sought) == []
-    assert not pending(workspace).exists()
+    assert not workspace.forgetting.exists()
     assert len(read_forgotten(workspace.forgotten)) == 1
+
+
+def test_the_next_run_completes_what_was_agreed_to(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    sought = needles(workspace)
+    killed_after(-1, workspace, monkeypatch)
+    said: list[str] = []
+    complete_forgetting(workspace, load_params(workspace.params), said.append)
+    assert said[0] == "completing the forgetting of 1 item that was interrupted"
+    assert traces(workspace.root, sought) == []
+    assert complete_forgetting(workspace, load_params(workspace.params), said.append) is None
 
 
 def killed_after(last: int, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> int:
