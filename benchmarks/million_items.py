@@ -155,10 +155,14 @@ def validate(root: Path) -> None:
     found = ["bytes", *(name for name in DRAWN.names if name not in listed and name != "bytes")]
 
     def rows(names: list[str]) -> Iterator[tuple[Any, ...]]:
-        for batch in drawn.iter_batches(10_000, columns=names):
-            yield from zip(*(batch[name].to_pylist() for name in names), strict=True)
+        for group in range(drawn.num_row_groups):
+            table = drawn.read_row_group(group, columns=names)
+            yield from zip(*(table[name].to_pylist() for name in names), strict=True)
 
-    listing = Listing(root, "class folders", [Item(*row) for row in rows(listed)], [])
+    def item(path: str, *others: str | None) -> Item:
+        return Item(path, *(sys.intern(other) if other else other for other in others))
+
+    listing = Listing(root, "class folders", [item(*row) for row in rows(listed)], [])
     inspected = [*found[:1], *found[1:]]
     names = ["file_bytes", *inspected[1:]]
     stage.list_items = lambda *_: listing  # type: ignore[assignment]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -60,8 +61,7 @@ def item_table(items: Sequence[Item], found: pa.Table, decided: Decided, labelle
     usable = pc.and_(reason.is_null(), left_out.is_null())
     reason = pc.coalesce(left_out, reason)
     if labelled:
-        contents = pc.if_else(usable, table["sha256"], pa.scalar(None, pa.string()))
-        reason = pc.coalesce(reason, conflicting_reasons(table["path"], table["label"], contents))
+        reason = pc.coalesce(reason, conflicting_reasons(table["path"], table["label"], table["sha256"], usable))
     status = pc.if_else(left_out.is_valid(), "left_out", pc.if_else(reason.is_valid(), "quarantined", "accepted"))
     columns = {name: table[name] for name in table.column_names} | {"reason": reason, "status": status}
     return pa.table([columns[name] for name in ITEMS.names], schema=ITEMS), usable
@@ -69,11 +69,12 @@ def item_table(items: Sequence[Item], found: pa.Table, decided: Decided, labelle
 
 def data_digest(items: pa.Table) -> str:
     """sha256 over the accepted items' sorted (path, content sha256, label, group, split, domain)."""
-    accepted = items.select(_DIGESTED).filter(pc.equal(items["status"], "accepted")).sort_by("path")
+    rows = items.select([*_DIGESTED, "status"])
+    if not np.array_equal(pc.sort_indices(rows["path"]).to_numpy(), np.arange(rows.num_rows)):
+        rows = rows.sort_by("path")
+    batches = (batch.filter(pc.equal(batch["status"], "accepted")) for batch in rows.to_batches(max_chunksize=_BATCH))
     return rows_sha256(
-        row
-        for batch in accepted.to_batches(max_chunksize=_BATCH)
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        row for batch in batches for row in zip(*(batch[name].to_pylist() for name in _DIGESTED), strict=True)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -89,7 +90,7 @@ def _is_image(path: str) -> bool:
 
 
 def _labelled(place: Sequence[str], path: str, split: str | None) -> Item:
-    return Item(path, place[0] if len(place) > 1 else None, None, split)
+    return Item(path, sys.intern(place[0]) if len(place) > 1 else None, None, split)
 
 
 def _is_split(root: Path, places: Sequence[tuple[str, ...]]) -> bool:

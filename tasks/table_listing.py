@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ _FIELDS = ("path", "label", "group", "split", "domain")
 _REQUIRED = ("path", "label")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One listed image; `path` is relative to the listing's root, with forward slashes.
 
@@ -127,7 +128,9 @@ def _column_names(table: Path, header: Sequence[str], columns: ColumnNames) -> d
 
 def _item(row: Mapping[str, Any], names: Mapping[str, str]) -> Item:
     values = {field: _text(row[name]) for field, name in names.items()}
-    return Item(values.get("path") or "", *(values.get(field) for field in _FIELDS[1:]))
+    shared = (values.get(field) for field in _FIELDS[1:])
+    # One string for each label, not one for each of a million items.
+    return Item(values.get("path") or "", *(sys.intern(text) if text else text for text in shared))
 
 
 def _text(value: Any) -> str | None:

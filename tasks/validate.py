@@ -121,7 +121,9 @@ def examine(
     """
     with _rules_being_loaded():
         found = found_columns(_inspect(listing, rules, threads))
-    decided = decide(listing.items, found["sha256"].to_pylist(), overlay)
+    contents = found["sha256"].to_pylist() if overlay.corrections or overlay.forgotten else [None] * found.num_rows
+    decided = decide(listing.items, contents, overlay)
+    del contents
     items, usable = item_table(listing.items, found, decided, labelled)
     del found
     in_the_set = pc.not_equal(items["status"], "left_out")
@@ -134,7 +136,9 @@ def examine(
     from tasks.expectations.item_frame import item_frame
     from tasks.expectations.suite import judge
 
-    frame = item_frame(items.filter(in_the_set), usable.filter(in_the_set))
+    judged = (items, usable) if pc.all(in_the_set).as_py() else (items.filter(in_the_set), usable.filter(in_the_set))
+    frame = item_frame(*judged)
+    del judged
     results = [*judge(frame, rules, labelled, suite), *decided.rules]
     return Examination(items, _report(listing, items, results, decided))
 
@@ -169,8 +173,9 @@ def _inspect(listing: Listing, rules: ValidateParams, threads: int) -> Iterator[
 
 
 def _report(listing: Listing, items: pa.Table, results: list[RuleResult], decided: Decided) -> ValidationReport:
-    accepted = items.filter(pc.equal(items["status"], "accepted"))["label"].drop_null()
-    counts = {row["values"]: row["counts"] for row in accepted.value_counts().to_pylist()}
+    accepted = pc.equal(items["status"], "accepted")
+    found = items["label"].filter(accepted).drop_null().value_counts().to_pylist()
+    counts = {row["values"]: row["counts"] for row in found}
     quarantined = items.select(["path", "label", "reason"]).filter(pc.equal(items["status"], "quarantined")).to_pylist()
     labels = sorted(counts.keys() | {row["label"] for row in quarantined if row["label"] is not None})
     return ValidationReport(
@@ -178,7 +183,7 @@ def _report(listing: Listing, items: pa.Table, results: list[RuleResult], decide
         data_digest=data_digest(items),
         layout=listing.layout,
         listed=items.num_rows,
-        accepted=pc.sum(pc.equal(items["status"], "accepted")).as_py(),
+        accepted=pc.sum(accepted).as_py(),
         ignored=len(listing.ignored),
         ignored_files=listing.ignored,
         quarantined=[FailingItem(path=row["path"], reason=row["reason"]) for row in quarantined],

@@ -11,16 +11,19 @@ import pyarrow.compute as pc
 from tasks.expectations.content_counts import codes, distinct_of_each
 
 
-def conflicting_reasons(paths: pa.ChunkedArray, labels: pa.ChunkedArray, contents: pa.ChunkedArray) -> pa.Array:
+def conflicting_reasons(
+    paths: pa.ChunkedArray, labels: pa.ChunkedArray, contents: pa.ChunkedArray, usable: pa.ChunkedArray
+) -> pa.Array:
     """Per item, under which other label its identical content stands too, or null.
 
     Args:
         paths: of the listed items.
         labels: null where there is none; such items take no part.
-        contents: sha256 per item; null where the item is unusable and takes no part.
+        contents: sha256 per item.
+        usable: false where the item takes no part.
     """
-    labelled = pc.if_else(labels.is_valid(), contents, pa.scalar(None, pa.string()))
-    places = np.flatnonzero(distinct_of_each(codes(labelled), codes(labels)) > 1)
+    takes_part = pc.and_(usable, labels.is_valid()).to_numpy()
+    places = np.flatnonzero(distinct_of_each(np.where(takes_part, codes(contents), -1), codes(labels)) > 1)
     asked = pa.array(places)
     rows = list(zip(*(column.take(asked).to_pylist() for column in (paths, labels, contents)), strict=True))
     holders: dict[str, dict[str, str]] = defaultdict(dict)

@@ -11,8 +11,8 @@ IntArray = npt.NDArray[np.int64]
 
 def codes(column: pa.ChunkedArray) -> IntArray:
     """(rows,) equal numbers for equal strings; -1 for null."""
-    indices = column.combine_chunks().dictionary_encode().indices.fill_null(-1)
-    return np.asarray(indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+    parts = (chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in column.dictionary_encode().chunks)
+    return np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64, copy=False)
 
 
 def distinct_of_each(keys: IntArray, values: IntArray) -> IntArray:
