@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tasks.errors import DataError
 from tasks.file_kinds import image_format, kind_of_file
+from tasks.header_parts import MOST_PARTS, header_parts, segments
 
 DEFAULT_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 DEFAULT_MAX_PIXELS = 40_000_000
@@ -35,8 +36,7 @@ _TURNS = {
 }
 _BAND_PIXELS = 1 << 20
 _MOST_SCANS = 100
-_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", 0xD9
-_SEGMENT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
+_START_OF_SCAN = b"\xff\xda"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _MIN_IS_WHITE = 258, 262, 0
 _WHITE_OF_BITS = {(12,): 4095.0}
 
@@ -60,10 +60,13 @@ def read_header(
             write for a photo with a gain map or preview.
         max_pixels: most pixels (width x height), judged from the header.
     Raises:
-        UndecodableImage: no image, a format that is not allowed, too many pixels, or a JPEG of more than 100 scans.
+        UndecodableImage: no image, a format that is not allowed, too many pixels, a flood of header parts, or a JPEG of
+            more than 100 scans.
     """
     if not data:
         raise UndecodableImage("empty file")
+    if header_parts(data) > MOST_PARTS:
+        raise UndecodableImage(f"its header has more than {MOST_PARTS} parts; photos have tens")
     try:
         image = Image.open(io.BytesIO(data), formats=list(formats))
     except UnidentifiedImageError as err:
@@ -181,17 +184,12 @@ def _grey8(image: Image.Image, black: float, white: float) -> UInt8Image:
 def _scans(data: bytes) -> int:
     """Scans of a JPEG up to its end mark; counted only where there may be too many.
 
-    A progressive JPEG may repeat scans at will, and each is a pass over all pixels: a file of 1 MB could take ten minutes.
+    A progressive JPEG may repeat scans at will, each a pass over all pixels: a file of 1 MB could take ten minutes.
     What follows the end mark (a phone's video) or lies inside a segment (a preview) may hold the same two bytes.
     """
     if data.count(_START_OF_SCAN) <= _MOST_SCANS:
         return 0
-    count, found = 0, _SEGMENT.search(data, 2)
-    while found and data[found.start() + 1] != _END_OF_IMAGE:
-        count += data.startswith(_START_OF_SCAN, found.start())
-        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
-        found = _SEGMENT.search(data, found.end() + length)
-    return count
+    return sum(marker == _START_OF_SCAN[1] for _, marker in segments(data))
 
 
 def _not_allowed(data: bytes, formats: tuple[str, ...]) -> str:
