@@ -19,8 +19,8 @@ from typing import TypeVar
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("torch", "torchvision", "onnxruntime", "pillow", "scikit-learn", "great-expectations", "dvc", "prefect")
 
-BUSY = 0.7
-"""A load average from here on spoils wall times; the script says so in its results."""
+BUSY = 0.1
+"""A share of the cores in use by others that spoils wall times; the script says so in its results."""
 
 Measured = TypeVar("Measured")
 
@@ -132,14 +132,16 @@ def keep_section(name: str, text: str, results: Path) -> None:
 
 
 def conditions(rounds: int, load: float) -> str:
-    """Rounds, how busy the machine was before the first (one-minute load average), and what it is."""
-    busy = "" if load < BUSY else f" **Provisional: the machine was busy (load average {load:.1f} at the start).**"
+    """Rounds, the machine, and a warning if others used it (`load_now` before the first round)."""
+    busy = f" **Provisional: others used {load:.0%} of the cores before the first round.**" if load >= BUSY else ""
     return f"Medians of {rounds} rounds on {machine()}.{busy}"
 
 
-def load_now() -> float:
-    """The one-minute load average."""
-    return os.getloadavg()[0]
+def load_now(seconds: float = 3.0) -> float:
+    """Share of all cores in use, in [0, 1], while this process sleeps; a load average would still tell of ourselves."""
+    import psutil
+
+    return float(psutil.cpu_percent(seconds)) / 100.0
 
 
 def _cpu_kind() -> str:
