@@ -192,8 +192,7 @@ def main() -> None:
     print(warn_of_uncommitted(), file=sys.stderr)
     load = load_now()
     packs = [embedded(Setting(pack.resolve(), arguments.weights.resolve())) for pack in arguments.packs]
-    text = "## Label review\n\n"
-    text += (
+    text = (
         f"Labels flipped at random, {arguments.seeds} times; means over them, k being the number flipped (so that "
         "recall there is the same figure). `named` are the items that each side calls wrong.\n\n"
     )
