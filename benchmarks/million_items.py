@@ -219,7 +219,7 @@ def measured(step: str, root: Path, count: int) -> Cost:
     """
     command = [sys.executable, "-m", "benchmarks.million_items", "--step", step, "--folder", str(root)]
     start = time.perf_counter()
-    process = subprocess.Popen([*command, "--items", str(count)])
+    process = subprocess.Popen([*command, "--items", str(count)], cwd=Path(__file__).parents[1])
     peak, ended = [0], threading.Event()
 
     def sample() -> None:

@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from tasks import near_duplicates
 from tasks.chains import NearDuplicates, spanning_pairs
 from tasks.components import connected_components
+from tasks.feature_rows import open_features
 from tasks.near_duplicates import distinct_items, find_near_duplicates
 from tasks.params import BackboneParams, NearDuplicateParams
 from tasks.perceptual_hash import perceptual_hash
@@ -186,6 +188,47 @@ def test_data_in_which_every_image_comes_eight_times_are_still_linked() -> None:
     versions = np.tile(hashes, 8) ^ np.repeat(np.arange(8, dtype=np.uint64), 120)
     found = find_near_duplicates(versions, eightfold, ["a"] * 960, PARAMS)
     assert len(found.pairs) == 120 * 28
+
+
+def many_with_copies(count: int, copies: int) -> tuple[Hashes, Features]:
+    hashes, features = unrelated(count)
+    features[-copies:] = features[:copies] + np.random.default_rng(5).normal(scale=0.2, size=(copies, 128))
+    hashes[-copies:] = hashes[:copies] ^ np.uint64(0b1011)
+    return hashes, features
+
+
+def test_more_items_than_are_compared_with_each_other_find_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes, features = many_with_copies(1500, 100)
+    whole = find_near_duplicates(hashes, features, ["a"] * 1500, PARAMS)
+    monkeypatch.setattr(near_duplicates, "EXHAUSTIVE_ITEMS", 500)
+
+    sampled = find_near_duplicates(hashes, features, ["a"] * 1500, PARAMS, np.random.default_rng(3).permutation(1500))
+
+    assert pairs_of(whole) == {(item, 1400 + item) for item in range(100)} == pairs_of(sampled)
+    assert whole.min_cosine == sampled.min_cosine == PARAMS.min_cosine
+    assert np.abs(whole.cosine - sampled.cosine).max() < 0.1, "another sample, another whitening, the same copies"
+
+
+def test_the_chance_level_of_a_sample_is_that_of_the_whole() -> None:
+    rng = np.random.default_rng(0)
+    vectors = whiten(np.tanh(rng.normal(size=(4000, 12)) @ rng.normal(size=(12, 64))), np.arange(4000))
+    whole, sample = chance_cosine(vectors), chance_cosine(vectors[::8], 4000)
+    assert chance_cosine(vectors[::8]) < min(whole, sample) - 0.05
+    assert abs(whole - sample) < 0.05
+
+
+def test_memory_does_not_grow_with_the_features(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hashes, features = many_with_copies(4000, 50)
+    np.save(tmp_path / "features.npy", np.tile(features, (1, 10)).astype(np.float16))
+    monkeypatch.setattr(near_duplicates, "EXHAUSTIVE_ITEMS", 400)
+    monkeypatch.setattr(near_duplicates, "_COLUMNS", 256)
+    tracemalloc.start()
+    with open_features(tmp_path / "features.npy") as rows:
+        found = find_near_duplicates(hashes, rows, np.zeros(4000), PARAMS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(pairs_of(found)) >= 49
+    assert peak < 4000 * 1280 * 8, "not even one copy in double precision"
 
 
 def as_jpeg(image: Image.Image, quality: int) -> Image.Image:

@@ -183,6 +183,22 @@ def test_an_official_split_with_few_labels_asks_for_out_of_fold(
     assert f"\n  {report.notes[0]}\n" in log
 
 
+def test_features_in_half_precision_give_the_same_split(scene: Scene) -> None:
+    rows = rows_of(60)
+    rows[3]["perceptual_hash"] = rows[5]["perceptual_hash"]
+    scene.place(rows, {rows[3]["sha256"]: rows[5]["sha256"]})
+    single, sides = scene.run(), scene.sides()
+    np.save(scene.workspace.features, np.load(scene.workspace.features).astype(np.float16))
+
+    half = scene.run()
+
+    assert scene.sides() == sides
+    assert [(pair.first, pair.second) for pair in half.near_duplicates] == [
+        (pair.first, pair.second) for pair in single.near_duplicates
+    ]
+    assert len(single.near_duplicates) == 1
+
+
 def test_a_missing_memory_is_refused_with_the_mend(scene: Scene) -> None:
     scene.place(rows_of(20))
     scene.workspace.splits_lock.unlink()
