@@ -149,7 +149,8 @@ def _failure(stage: str, ending: Ending) -> StageResult:
     """An end without a readable outcome, or with outs that DVC did not record."""
     number = _signal_number(ending)
     if number is not None:
-        hint = " (often the machine ran out of memory)" if number == signal.SIGKILL else ""
+        short_of_memory = " (often the machine ran out of memory; limits.memory_gb ends a stage before that)"
+        hint = short_of_memory if number == signal.SIGKILL else ""
         reasons = [f"{stage} was killed by {_signal_name(number)}{hint}; its last lines:", *_readable(ending.tail)]
         return StageResult(stage, "failed", reasons, died=True)
     if _command_exit_code(ending) is not None:

@@ -94,7 +94,10 @@ def forget_rows(cache: Path, items: Collection[str]) -> int:
     """
     gone, removed = {bytes.fromhex(item) for item in items}, 0
     for shard in sorted((cache / "features").glob("*/rows-*.npz")):
-        data = shard.read_bytes()
+        try:
+            data = shard.read_bytes()
+        except FileNotFoundError:
+            continue  # another run shares the cache and threw it away
         if bytes_sha256(data) != shard.stem.removeprefix("rows-"):
             shard.unlink(missing_ok=True)  # damaged: what it holds cannot be told, and it would not be used
             continue

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_store import make_release, publish
 from toy_workspace import Toy, wait_for
@@ -19,7 +20,7 @@ from flows.result import RunResult
 from flows.state import StateRef
 from flows.store import LEAVING, store_lock
 from flows.workspace_lock import workspace_lock
-from tasks.backbones.feature_cache import cache_folder, rows_key
+from tasks.backbones.feature_cache import FeatureCache, cache_folder, forget_rows, rows_key
 from tasks.errors import ParamsError, WorkspaceError
 from tasks.preprocess import Preprocess
 from tasks.release import QUALIFICATION, verify_release
@@ -300,6 +301,24 @@ def test_of_two_collections_in_a_shared_cache_the_second_leaves_it_to_the_first(
         done = collect_garbage(held, max_bytes=0)
     assert gone(done, "feature rows") == set()
     assert len(list((shared / "features").rglob("rows-*"))) == 3
+
+
+def test_who_reads_a_shared_cache_survives_a_shard_that_goes_meanwhile(
+    held: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Path.glob
+
+    def collected_after_listing(self: Path, pattern: str) -> list[Path]:
+        found = list(listed(self, pattern))
+        for path in found:
+            holdings.discard(path)
+        return found
+
+    monkeypatch.setattr(Path, "glob", collected_after_listing)
+    rows = np.zeros((1, 4), dtype=np.float32)
+    assert not FeatureCache(cache_folder(held.cache, "stale"), 4).read_into(rows, ["00" * 32]).any()
+    assert forget_rows(held.cache, ["00" * 32]) == 0
+    assert list((held.cache / "features").rglob("rows-*")) == []
 
 
 def test_dvc_keeps_what_dvc_lock_or_a_commit_names_and_gives_back_the_rest(finished: Toy) -> None:
