@@ -6,6 +6,8 @@ Run by hand: python -m tasks.review
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +78,10 @@ def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
     names = label_names(splits)
     decided = confirmed_items(splits, workspace, params.data.label_aliases)
     pairs = _near(splits, SplitReport.read(workspace.split_report).near_duplicates)
-    with one_blas_thread():
+    with ThreadPoolExecutor(1, "import") as loading, one_blas_thread():
+        # The page's libraries take a second to import; the algebra runs meanwhile, outside the interpreter lock.
+        for library in ("matplotlib.backends.backend_svg", "pyarrow.dataset"):
+            loading.submit(import_module, library)
         probe = out_of_fold(features, labels, group_numbers(splits), max(names) + 1, params.review.max_fitted_items)
         distances = neighbour_distances(features)
     informed = knows_the_classes(probe, labels)
