@@ -55,7 +55,7 @@ def adapt_flow(root: str, run_id: str) -> State[Any]:
     with cancellation_of(UUID(str(flow_run.id))) as cancelled:
         result = CorridorRun(workspace, load_params(workspace.params), run_id, cancelled).to_the_end()
     result.write(workspace.run_result(run_id))
-    Timings(run_id=run_id, seconds=result.seconds).write(workspace.timings)
+    Timings(run_id=run_id, seconds=result.seconds, memory_gb=result.memory_gb).write(workspace.timings)
     return Cancelled() if cancelled.is_set() else final_state(result)
 
 
@@ -79,6 +79,7 @@ class CorridorRun:
         self.workspace, self.params, self.run_id, self.cancelled = workspace, params, run_id, cancelled
         self.result = RunResult(run_id=run_id, state="failed")
         self.seconds: dict[str, float] = {}
+        self.memory_gb: dict[str, float] = {}
         self.error: GraftError | None = None
         self.at = "preparation"
 
@@ -164,6 +165,7 @@ class CorridorRun:
         finally:
             show.close()
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + outcome.seconds, 3)
+        self.memory_gb[stage] = max(self.memory_gb.get(stage, 0.0), outcome.peak_gb)
         if outcome.state in ("done", "unchanged"):
             show.finish()
             most = f", {outcome.peak_gb:.2g} GB at most" if outcome.state == "done" else ""
@@ -222,6 +224,7 @@ class CorridorRun:
     def _ended(self, state: str, reasons: list[str], stopped_in: str | None = None) -> RunResult:
         self._remove_stale_pages(state, stopped_in)
         changes: dict[str, Any] = {"state": state, "reasons": reasons, "seconds": self.seconds}
+        changes["memory_gb"] = self.memory_gb
         changes["stopped_in"] = stopped_in
         if (state, stopped_in) == ("refused", "validate"):
             changes["data_digest"] = ValidationReport.read(self.workspace.validation).data_digest

@@ -44,6 +44,7 @@ class RunResult(Report):
     reasons: list[str] = []
     data_digest: str | None = None
     seconds: dict[str, float] = {}
+    memory_gb: dict[str, float] = {}
     stopped_in: str | None = None
 
     @property
@@ -77,10 +78,14 @@ class RunResult(Report):
 
 
 class Timings(Report):
-    """reports/timings.json: wall seconds of every stage process in the last run; no stage may depend on it."""
+    """reports/timings.json: wall seconds and most memory (GB) of every stage process in the last run.
+
+    No stage may depend on it.
+    """
 
     run_id: str
     seconds: dict[str, float]
+    memory_gb: dict[str, float] = {}
 
 
 EVIDENCE = {"validate": "reports/validation.json", "qualify": "reports/qualification.json"}

@@ -31,6 +31,7 @@ def test_a_failed_run_in_the_json_form_is_objects_alone_and_its_log_is_named(rel
     code, result, stderr = released.adapt("--log-format", "json", *options)
     assert (code, result["state"], result["stopped_in"]) == (1, "failed", "gate")
     assert "over limits.stages.gate.memory_gb = 0.01 (params.yaml)" in result["reasons"][0]
+    assert result["memory_gb"]["gate"] > 0.01
     lines = objects(stderr)
     assert {line["run"] for line in lines} == {result["run_id"]}
     assert {"validate", "embed", "gate", None} <= {line["stage"] for line in lines}
