@@ -88,7 +88,7 @@ class Timings(Report):
     memory_gb: dict[str, float] = {}
 
 
-EVIDENCE = {"validate": "reports/validation.json", "qualify": "reports/qualification.json"}
+EVIDENCE = {"validate": "reports/validation.html", "qualify": "reports/qualification.json"}
 """What to look at after a refusal in a stage; gate's, and so the default, is the report page."""
 
 

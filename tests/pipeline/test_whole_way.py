@@ -77,7 +77,7 @@ def test_a_broken_contract_is_refused_before_anything_is_computed(released: Desk
     code, result, stderr = released.adapt()
 
     assert (code, result["state"], result["stopped_in"]) == (2, "refused", "validate"), stderr
-    assert "see reports/validation.json" in stderr
+    assert "see reports/validation.html" in stderr
     assert not released.workspace.page.exists(), "a page about other data must not stand beside the refusal"
     assert any("validation.json" in reason for reason in result["reasons"])
     assert len(result["data_digest"]) == 64
