@@ -7,6 +7,7 @@ colour profile (ICC) is not applied: torchvision, and so the training of every b
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from typing import Any
@@ -40,9 +41,11 @@ _START_OF_SCAN = b"\xff\xda"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _MIN_IS_WHITE = 258, 262, 0
 _WHITE_OF_BITS = {(12,): 4095.0}
 
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"PIL\.")
-"""Pillow warns of metadata that it skips (EXIF, APNG, MPO) and of sizes that `read_header` judges itself. Set once:
-catch_warnings() is not safe among threads and costs more than a small header."""
+"""Pillow logs why it gives a file up, which the reason says with the file's name, and warns of metadata that it skips
+(EXIF, APNG, MPO) and of sizes that `read_header` judges itself. Set once: catch_warnings() is not safe among threads
+and costs more than a small header."""
 
 
 class UndecodableImage(DataError):

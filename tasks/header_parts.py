@@ -81,6 +81,7 @@ def _values(data: bytes, order: str, big: bool) -> Iterator[int]:
         place += struct.calcsize(first)
         for number in range(min(entries, MOST_PARTS)):
             tag, kind, count, value = struct.unpack_from(layout, data, place + number * struct.calcsize(layout))
-            yield 1 if kind in _ONE_BYTE_TYPES else 1 + count
+            held = count <= len(data) and kind not in _ONE_BYTE_TYPES  # Pillow passes over what the file cannot hold
+            yield 1 + count if held else 1
             if tag in _POINTERS and len(pending) < len(_POINTERS):
                 pending.append(value)

@@ -50,6 +50,8 @@ def test_parts_are_counted_up_to_the_pixels() -> None:
     assert header_parts(chunks(50)) == header_parts(encoded(noise(1))) + 50
     assert header_parts(tiff(SQUARE, bytes(81))) == 18
     assert header_parts(tiff({**SQUARE, 320: (1,) * 768}, bytes(81))) == 18 + 769
+    claims = struct.pack("<IHHHII", 8, 1, 320, 3, 2**31, 26)
+    assert header_parts(b"II*\0" + claims + bytes(8)) == 1, "what the file cannot hold is not gone through"
 
 
 @pytest.mark.parametrize("kind", ODD)

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hostile_files import FAULTS, ODD, bomb_gif, bomb_tiff, bomb_webp, photo, scan_bomb
+from hostile_files import FAULTS, ODD, bomb_gif, bomb_tiff, bomb_webp, photo, scan_bomb, tiff
 from image_files import bomb_png, encoded, noise, write, write_classes
 from PIL import Image
 
@@ -104,6 +104,8 @@ def test_files_are_inspected_without_a_word_on_the_terminal_and_without_a_filter
     """libtiff writes to file descriptor 2 past Python; catch_warnings in threads would leave warnings switched off."""
     for number in range(6):
         write(tmp_path / f"{number}.tif", FAULTS["garbled TIFF"][1](number))
+        samples = {256: (9,), 257: (9,), 258: (8,), 259: (1,), 262: (2,), 277: (300 + number,), 278: (9,)}
+        write(tmp_path / f"samples{number}.tif", tiff(samples, bytes(243)))
         write(tmp_path / f"{number}.jpg", FAULTS["cut JPEG"][1](number))
         write(tmp_path / f"odd{number}.jpg", ODD["malformed EXIF"][1](number))
     code = (
@@ -119,7 +121,7 @@ def test_files_are_inspected_without_a_word_on_the_terminal_and_without_a_filter
         text=True,
         check=True,
     )
-    assert ran.stdout == "12\n"
+    assert ran.stdout == "18\n"
     assert ran.stderr.splitlines()[0].endswith("UserWarning: still heard")
     assert len(ran.stderr.splitlines()) == 1
 
