@@ -1,6 +1,6 @@
 """The corridor against a plain script: eager frozen features and scikit-learn's logistic regression (plain_probe.py).
 
-    python -m benchmarks.corridor DOGS_CATS [HYMENOPTERA ...] --weights MOBILENET_V2.pth [--rounds 3] [--workers 0 1 2]
+    python -m benchmarks.corridor HYMENOPTERA [DOGS_CATS ...] --weights MOBILENET_V2.pth [--rounds 3] [--workers 0 1 2]
 
 Every round runs the corridor from nothing, the plain script and the corridor with the backbone's ONNX graph there,
 each corridor in a fresh workspace with empty caches. The plain script is judged on the corridor's own split. A stage's
@@ -135,12 +135,20 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("packs", type=Path, nargs="+")
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="of the plain script's DataLoader")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="of the plain script's DataLoader: tried on the first pack, the fastest is used (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     print(warn_of_uncommitted(), file=sys.stderr)
     load = load_now()
     settings = [Setting(pack.resolve(), arguments.weights.resolve()) for pack in arguments.packs]
-    found = [compare(setting, arguments.rounds, arguments.workers) for setting in settings]
+    found: list[Comparison] = []
+    for setting in settings:
+        found.append(compare(setting, arguments.rounds, [found[0].workers] if found else arguments.workers))
     tried = "; ".join(
         f"{one.pack} " + ", ".join(f"{count} workers {seconds:.1f} s" for count, seconds in one.workers_tried.items())
         for one in found

@@ -12,5 +12,5 @@ python=${PYTHON:-.venv/bin/python}
 "$python" -m benchmarks.embed_rate "$dogs_cats" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.validate_rate "$dogs_cats" --cleanvision "$cleanvision" --rounds "$rounds"
 "$python" -m benchmarks.fixed_seconds "$dogs_cats" --weights "$weights" --rounds "$rounds"
-"$python" -m benchmarks.corridor "$dogs_cats" "$hymenoptera" --weights "$weights" --rounds "$rounds"
+"$python" -m benchmarks.corridor "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.flow_overhead "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
