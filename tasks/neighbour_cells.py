@@ -43,7 +43,7 @@ def close_pairs(hashes: Hashes, vectors: HalfMatrix, order: IntArray, params: Ne
 
     Cells are those of spherical k-means on a sample of the vectors. A pair is found where one item's own cell is among
     the 8 nearest of the other. Of the pairs that comparing all with all finds among photos, sketches and signs
-    with planted copies, 99.95% are found in a thousand cells.
+    with planted copies, 99.9% are found, in nineteen cells as in a thousand.
 
     Args:
         hashes: (items,) perceptual hashes.
