@@ -61,7 +61,7 @@ def test_a_forgotten_item_leaves_nothing_and_does_not_come_back(released: Desk) 
     added = released.graft("data", "add", str(again))
     assert "4 new files" in added.stderr
     assert "1 file left out, forgotten before" in added.stderr
-    code, result, stderr = released.adapt()
+    code, _, stderr = released.adapt()
     assert code == 0, stderr
     assert traces(released.root, sought) == traces(released.home / "cache", sought) == []
     assert released.adapt()[1]["unchanged"] is True
