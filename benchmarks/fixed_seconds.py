@@ -70,6 +70,7 @@ def python_seconds(made: FreshWorkspace, code: str) -> float:
 
 def loaded_libraries(made: FreshWorkspace, stage: str) -> str:
     """Which heavy libraries a stage's process has loaded when it ends."""
+    made.forget_features()
     code = SHOW_HEAVY.format(stage=stage, names=HEAVY)
     line = timed([sys.executable, "-c", code], made.root, made.environment).stdout.splitlines()[-1]
     return line.removeprefix("heavy:") or "none"
