@@ -1,0 +1,89 @@
+"""Networks for the contract: built without the seconds of their initialisation, weights drawn so that all of them count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from tasks.backbones.bodies import body_of, build
+from tasks.backbones.registry import BACKBONES
+from tasks.backbones.weights import LoadedWeights
+from tasks.preprocess import Preprocess
+
+CROPS = {"inception_v3": 96, "maxvit_t": 224, "vit_h_14": 70}
+"""The side of the test images, pixels, where 64 is too small or does not divide."""
+
+
+def preprocess_for(name: str) -> Preprocess:
+    crop = CROPS.get(name, 64)
+    return Preprocess(resize=crop, crop=crop, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@contextmanager
+def no_initialisation() -> Iterator[None]:
+    """Networks that are built meanwhile hold whatever lies in memory, which is then not even touched."""
+
+    def untouched(tensor: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return tensor
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("constant_", "kaiming_normal_", "kaiming_uniform_", "trunc_normal_", "normal_", "uniform_"):
+            patch.setattr(nn.init, name, untouched)
+        for name in ("normal_", "uniform_"):
+            patch.setattr(torch.Tensor, name, untouched)
+        yield
+
+
+@cache
+def whole_network(name: str) -> nn.Module:
+    """The network as torchvision makes it, on the meta device: shapes and names, no values."""
+    with no_initialisation():
+        return build(BACKBONES[name], preprocess_for(name).crop).to("meta").eval()
+
+
+@cache
+def body(name: str) -> nn.Module:
+    """The network without its heads, on the meta device."""
+    with no_initialisation():
+        return body_of(BACKBONES[name], LoadedWeights(None, "none", preprocess_for(name))).to("meta")
+
+
+def random_weights(name: str) -> LoadedWeights:
+    """Weights of the whole network, its head included, that neither die out nor leave a norm or bias without effect."""
+    with no_initialisation():
+        network = build(BACKBONES[name], preprocess_for(name).crop)
+    generator = torch.Generator().manual_seed(1)
+    state = network.state_dict()
+    drawn = {key: _draw(value, key, generator) for key, value in network.named_parameters()}
+    running = [key for key in state if key.endswith(("running_mean", "running_var"))]
+    drawn |= {key: _draw(state[key], key, generator) for key in running}
+    return LoadedWeights({**state, **drawn}, "random", preprocess_for(name))
+
+
+def _draw(value: torch.Tensor, key: str, generator: torch.Generator) -> torch.Tensor:
+    if value.dim() > 1 and not key.endswith("layer_scale"):
+        return torch.randn(value.shape, generator=generator) * math.sqrt(2 / value[0].numel())
+    if key.endswith(("weight", "running_var", "layer_scale")):
+        return torch.rand(value.shape, generator=generator) + 0.5
+    return torch.randn(value.shape, generator=generator) * 0.1
+
+
+def first_calls(network: nn.Module, parts: list[str], run: Callable[[], object]) -> list[str]:
+    """Those of `parts` that are modules, in the order in which a run first calls them."""
+    called: list[str] = []
+    modules = dict(network.named_modules())
+    handles = [
+        modules[part].register_forward_pre_hook(lambda module, taken, part=part: called.append(part))
+        for part in parts
+        if part in modules
+    ]
+    run()
+    for handle in handles:
+        handle.remove()
+    return list(dict.fromkeys(called))
