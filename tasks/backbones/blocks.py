@@ -40,7 +40,8 @@ def blocks_of(body: nn.Module) -> list[Block]:
     What only rescales (a norm) belongs to the block before it; a token or position belongs to the first block. Every
     parameter and buffer lies in exactly one block.
     """
-    alone, units = [], []
+    alone: list[str] = []
+    units: list[list[str]] = []
     for path, opens in _units(body, ""):
         if opens is None:
             alone.append(path)

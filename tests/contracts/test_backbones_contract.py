@@ -1,4 +1,4 @@
-"""Every registered backbone through the same checks: head, width, blocks, preprocessing, export, parity of torch and ONNX."""
+"""Every registered backbone through the same checks: head, blocks, width, preprocessing, export and parity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks for the contract: built without the seconds of their initialisation, weights drawn so that all of them count."""
+"""Networks for tests: built without the seconds of initialisation, weights drawn so that all of them count."""
 
 from __future__ import annotations
 
@@ -58,12 +58,17 @@ def random_weights(name: str) -> LoadedWeights:
     """Weights of the whole network, its head included, that neither die out nor leave a norm or bias without effect."""
     with no_initialisation():
         network = build(BACKBONES[name], preprocess_for(name).crop)
+    return LoadedWeights(drawn(network), "random", preprocess_for(name))
+
+
+def drawn(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A state dict of that network: its parameters and running statistics at random, its other buffers as they are."""
     generator = torch.Generator().manual_seed(1)
-    state = network.state_dict()
-    drawn = {key: _draw(value, key, generator) for key, value in network.named_parameters()}
-    running = [key for key in state if key.endswith(("running_mean", "running_var"))]
-    drawn |= {key: _draw(state[key], key, generator) for key in running}
-    return LoadedWeights({**state, **drawn}, "random", preprocess_for(name))
+    state, parameters = network.state_dict(), dict(network.named_parameters())
+    return {
+        key: _draw(value, key, generator) if key in parameters or "running_" in key else value
+        for key, value in state.items()
+    }
 
 
 def _draw(value: torch.Tensor, key: str, generator: torch.Generator) -> torch.Tensor:
