@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 
 import pytest
 import torch
 from torch import nn
 
+from tasks.backbones.blocks import blocks_of
 from tasks.backbones.bodies import body_of, build
 from tasks.backbones.registry import BACKBONES
 from tasks.backbones.weights import LoadedWeights
@@ -79,16 +81,23 @@ def _draw(value: torch.Tensor, key: str, generator: torch.Generator) -> torch.Te
     return torch.randn(value.shape, generator=generator) * 0.1
 
 
-def first_calls(network: nn.Module, parts: list[str], run: Callable[[], object]) -> list[str]:
-    """Those of `parts` that are modules, in the order in which a run first calls them."""
-    called: list[str] = []
-    modules = dict(network.named_modules())
+@dataclass(frozen=True)
+class Run:
+    """What a pass of two images through a body shows: its features, and its blocks in the order of their first call."""
+
+    features: torch.Tensor
+    order: list[str]
+
+
+@cache
+def run_on_meta(name: str) -> Run:
+    network, crop, called = body(name), preprocess_for(name).crop, []
     handles = [
-        modules[part].register_forward_pre_hook(lambda module, taken, part=part: called.append(part))
-        for part in parts
-        if part in modules
+        network.get_submodule(block.name).register_forward_pre_hook(lambda *_, name=block.name: called.append(name))
+        for block in blocks_of(network)
     ]
-    run()
+    with torch.no_grad():
+        features = network(torch.empty(2, 3, crop, crop, device="meta"))
     for handle in handles:
         handle.remove()
-    return list(dict.fromkeys(called))
+    return Run(features, list(dict.fromkeys(called)))
