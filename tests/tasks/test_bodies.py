@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from random_networks import body, drawn, no_initialisation
+from small_workspace import make_workspace, run_stages
 from torch import nn
 from torchvision.models import get_model
 
@@ -21,6 +22,8 @@ from tasks.backbones.weights import LoadedWeights, load, locate
 from tasks.errors import WeightsError
 from tasks.params import BackboneParams
 from tasks.preprocess import Preprocess
+from tasks.reports.backbone import BackboneReport
+from tasks.reports.qualification import Qualification
 
 
 def loaded(state: Mapping[str, torch.Tensor] | None, crop: int = 64) -> LoadedWeights:
@@ -130,3 +133,14 @@ def test_a_norm_lies_in_the_block_before_it_and_tokens_lie_in_the_first() -> Non
     assert last.parts == ("encoder.layers.encoder_layer_11", "encoder.ln")
     assert last.owns("encoder.ln.weight")
     assert not last.owns("encoder.layers.encoder_layer_1.ln_1.weight")
+
+
+@pytest.mark.slow
+def test_a_network_with_auxiliary_heads_goes_the_whole_way_to_a_qualified_release(tmp_path: Path) -> None:
+    torch.save(network("googlenet", init_weights=False).state_dict(), tmp_path / "net.pth")
+    settings = {"name": "googlenet", "weights": str(tmp_path / "net.pth"), "preprocess": {"resize": 36, "crop": 32}}
+    workspace = make_workspace(tmp_path / "workspace", settings={"backbone": settings})
+    run_stages(workspace)
+    made = BackboneReport.read(workspace.backbone / "backbone.json")
+    assert (made.architecture, made.feature_width, made.preprocess.crop) == ("googlenet", 1024, 32)
+    assert Qualification.read(workspace.qualification).passed
