@@ -6,12 +6,12 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torchvision.models import get_model
 
+from tasks.backbones.bodies import body_of
 from tasks.backbones.registry import Backbone
 from tasks.backbones.weights import LoadedWeights
 from tasks.errors import WeightsError
@@ -41,13 +41,18 @@ class FeatureNetwork(torch.nn.Module):
 
 
 def export_features(backbone: Backbone, weights: LoadedWeights) -> bytes:
-    """ONNX bytes: `image` uint8 (batch, crop, crop, 3) to `embedding` float32 (batch, width), normalisation inside."""
-    network = FeatureNetwork(body_of(backbone, weights), weights.preprocess)
+    """ONNX bytes: `image` uint8 (batch, crop, crop, 3) to `embedding` float32 (batch, width), normalisation inside.
+
+    Raises:
+        WeightsError: as `body_of`, or the architecture takes no images as small as the weights' crop.
+    """
+    network = FeatureNetwork(body_of(backbone, weights), weights.preprocess).eval()
     side = weights.preprocess.crop
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     with _quiet(), torch.no_grad():
+        _check_one_image(network, example[:1], backbone)
         program: Any = torch.onnx.export(
-            network.eval(),
+            network,
             (example,),
             dynamo=True,
             dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
@@ -60,34 +65,17 @@ def export_features(backbone: Backbone, weights: LoadedWeights) -> bytes:
     return stripped(program.model_proto)
 
 
-def body_of(backbone: Backbone, weights: LoadedWeights) -> torch.nn.Module:
-    """The architecture with these weights and without its head, in evaluation mode.
-
-    Raises:
-        WeightsError: the state dict is not of this architecture; the first differing names are listed.
-    """
-    torch.manual_seed(0)
-    body: torch.nn.Module = get_model(backbone.name, weights=None)
-    tail: torch.nn.Module = torch.nn.AdaptiveAvgPool2d(1) if backbone.pool else torch.nn.Identity()
-    setattr(body, backbone.head, tail)
-    if weights.state is not None:
-        _load_state(body, backbone, weights.state)
-    return body.eval()
-
-
-def _load_state(body: torch.nn.Module, backbone: Backbone, state: Mapping[str, torch.Tensor]) -> None:
-    kept = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    kept = {name: value for name, value in kept.items() if not name.startswith(f"{backbone.head}.")}
+def _check_one_image(network: torch.nn.Module, image: torch.Tensor, backbone: Backbone) -> None:
+    """One image through torch: what the exporter would bury in its own report is said in a sentence."""
     try:
-        result = body.load_state_dict(kept, strict=False)
+        width = network(image).shape[1]
     except RuntimeError as err:
-        raise WeightsError(f"the weights do not fit {backbone.name}: {' '.join(str(err).split())[:300]}") from err
-    missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
-    if missing or result.unexpected_keys:
         raise WeightsError(
-            f"the weights are not of {backbone.name}: missing {missing[:3]}, unexpected {result.unexpected_keys[:3]}; "
-            "set backbone.name to their architecture"
-        )
+            f"{backbone.name} takes no images of {image.shape[1]} pixels ({' '.join(str(err).split())[:200]}); "
+            "set backbone.preprocess.crop to null or higher"
+        ) from err
+    if width != backbone.feature_width:
+        raise WeightsError(f"{backbone.name} gives {width} features where its row in the registry says otherwise")
 
 
 @contextlib.contextmanager

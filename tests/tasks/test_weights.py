@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import SqueezeNet1_0_Weights, get_model
 
+from tasks.backbones.bodies import body_of
 from tasks.backbones.registry import find_backbone
-from tasks.backbones.torch_export import body_of
 from tasks.backbones.weights import BUNDLED_ARCHITECTURE, LoadedWeights, load, locate
 from tasks.digests import file_sha256
 from tasks.errors import WeightsError
