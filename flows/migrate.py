@@ -80,9 +80,7 @@ def migrate_here(workspace: Workspace, dry_run: bool) -> str:
         if dry_run:
             return f"{migrated.diff.rstrip()}\nnothing was written (--dry-run)"
         migrated.keep()
-        return (
-            f"{migrated.diff.rstrip()}\nparams.yaml has schema_version {PARAMS_VERSION} now"
-        )
+        return f"{migrated.diff.rstrip()}\nparams.yaml has schema_version {PARAMS_VERSION} now"
 
 
 def _migrated_document(plain: dict[str, Any]) -> dict[str, Any]:
