@@ -31,6 +31,11 @@ class Rule:
     says: str | Callable[[pd.DataFrame], str]
     limit: str
 
+    @property
+    def column(self) -> str:
+        """The column of the frame that is judged."""
+        return str(vars(self.expectation)["column"])
+
     def result(self, frame: pd.DataFrame, finding: Finding) -> RuleResult:
         """The rule's line in the report: Great Expectations' judgement, value, limit and every failing item."""
         if finding.error:

@@ -26,8 +26,10 @@ def judge(frame: pd.DataFrame, params: ValidateParams, labelled: bool, user_suit
     """
     ours = [*(label_rules(params) if labelled else []), *image_rules(params)]
     theirs = read_user_suite(user_suite) if user_suite else []
-    # Our own rules name what fails them by their queries.
-    on_ours = run_expectations(frame, [rule.expectation for rule in ours], name_failing=False)
+    # Our own rules name what fails them by their queries. Great Expectations copies the frame for each, so it gets no
+    # more of it than they judge.
+    judged = frame[list(dict.fromkeys(rule.column for rule in ours))]
+    on_ours = run_expectations(judged, [rule.expectation for rule in ours], name_failing=False)
     on_theirs = run_expectations(frame, [rule.expectation for rule in theirs], name_failing=True) if theirs else []
     return [
         *(rule.result(frame, finding) for rule, finding in zip(ours, on_ours, strict=True)),
