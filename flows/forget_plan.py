@@ -58,6 +58,11 @@ class Known:
 
     @classmethod
     def of(cls, workspace: Workspace, params: Params) -> Known:
+        """Read the listing.
+
+        Raises:
+            StageInputError: data/items.parquet is there and cannot be read.
+        """
         root = workspace.data_root(params.data.path)
         roots = [root] if root == workspace.raw or not workspace.raw.is_dir() else [root, workspace.raw]
         return cls(workspace, roots, _listed(workspace))
@@ -171,9 +176,9 @@ def _below(place: Path, root: Path) -> bool:
 
 
 def _listed(workspace: Workspace) -> list[tuple[str, str, int]]:
-    try:
-        table = read_table(workspace.items, ITEMS)
-    except StageInputError:
+    """None before the first run; a listing that cannot be read is an error, for items would seem not to be there."""
+    if not workspace.items.exists():
         return []
+    table = read_table(workspace.items, ITEMS, ["path", "sha256", "bytes"])
     rows = zip(*(table[name].to_pylist() for name in ("path", "sha256", "bytes")), strict=True)
     return [(path, sha256, size) for path, sha256, size in rows if sha256]

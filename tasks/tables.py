@@ -41,6 +41,9 @@ ITEMS = pa.schema(
 person); `pixels` is the image as 16x16 grey bytes (box filter), `perceptual_hash` has 64 bits; null where
 undecodable."""
 
+ADDED_IN_2 = frozenset({"several_frames"})
+"""Columns that tables of schema version 1 lack; they are read as null (not known)."""
+
 EMBEDDING_INDEX = pa.schema([("path", pa.string()), ("sha256", pa.string())])
 """Row i names row i of features.npy; accepted items sorted by path."""
 
@@ -114,8 +117,8 @@ def parse_table(data: bytes, schema: pa.Schema, source: str) -> pa.Table:
     """A table from the bytes of a Parquet file; `source` names it in errors.
 
     Raises:
-        StageInputError: no Parquet, other columns, or a schema version that this Graft does not read. Tables of
-            version 1 have the same columns.
+        StageInputError: no Parquet, other columns, or a schema version that this Graft does not read. What a table of
+            version 1 lacks (`ADDED_IN_2`) is null.
     """
     return _parse(pa.BufferReader(data), schema, source)
 
@@ -126,13 +129,17 @@ def _parse(file: Any, schema: pa.Schema, source: str, columns: Sequence[str] | N
         # Not pq.read_table: that imports pyarrow.dataset and, with it, pandas.
         opened = pq.ParquetFile(file)
         found = opened.schema_arrow
-        same = found.equals(schema, check_metadata=False)
+        version = (found.metadata or {}).get(b"graft_schema_version", b"none").decode()
+        absent = ADDED_IN_2 - set(found.names) if version == "1" else frozenset()
+        same = found.equals(pa.schema([field for field in schema if field.name not in absent]), check_metadata=False)
         asked = [name for name in schema.names if columns is None or name in columns]
-        table = opened.read(asked) if same else None
+        table = opened.read([name for name in asked if name not in absent]) if same else None
     except (OSError, pa.ArrowException) as err:
         raise StageInputError(f"{source} is not a readable Parquet table: {err}; {mend}") from err
-    version = (found.metadata or {}).get(b"graft_schema_version", b"none").decode()
     check_version(int(version) if version.isdecimal() else version, source, f"; {mend}")
     if table is None:
         raise StageInputError(f"{source} has the columns {found.names}, expected {schema.names}; {mend}")
+    for place, name in enumerate(asked):
+        if name in absent:
+            table = table.add_column(place, schema.field(name), pa.nulls(table.num_rows, schema.field(name).type))
     return table

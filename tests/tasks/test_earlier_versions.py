@@ -20,11 +20,12 @@ from tasks.reports import (
     Verdict,
 )
 from tasks.reports.backbone import BackboneReport
+from tasks.reports.engine import Engine
 from tasks.reports.manifest import Manifest
 from tasks.reports.pins import SourcePin, WeightsPin
 from tasks.reports.qualification import Qualification
 from tasks.reports.release_parts import GoldenCases, Labels
-from tasks.tables import SPLIT_MEMORY, parse_table, table_bytes
+from tasks.tables import ITEMS, PREDICTIONS, SPLIT_MEMORY, SPLITS, parse_table, read_table, table_bytes
 
 EARLIER = Path(__file__).resolve().parents[1] / "golden" / "v1"
 OUTLIVING: list[tuple[str, type[Report]]] = [
@@ -33,6 +34,7 @@ OUTLIVING: list[tuple[str, type[Report]]] = [
     ("release/golden/golden.json", GoldenCases),
     ("release/qualification.json", Qualification),
     ("backbone.json", BackboneReport),
+    ("engine.json", Engine),
     ("validation.json", ValidationReport),
 ]
 REBUILT: list[tuple[str, type[Report]]] = [
@@ -88,6 +90,28 @@ def test_an_earlier_split_memory_is_read() -> None:
     assert len(sides) == 40
     assert set(sides.values()) == {"train", "validation", "test"} or set(sides.values()) == {"train", "test"}
     assert memory_version(table_bytes(memory)) == b"2"
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "lacking"),
+    [
+        ("items.parquet", ITEMS, {"several_frames"}),
+        ("splits.parquet", SPLITS, set()),
+        ("predictions.parquet", PREDICTIONS, set()),
+    ],
+)
+def test_an_earlier_table_is_read_and_what_it_lacks_is_null(name: str, schema: pa.Schema, lacking: set[str]) -> None:
+    table = read_table(EARLIER / name, schema)
+    assert table.schema.equals(schema)
+    assert {column for column in schema.names if table[column].null_count == table.num_rows} >= lacking
+    assert read_table(EARLIER / name, schema, ["sha256", *lacking]).num_rows == table.num_rows > 0
+    assert all(len(sha256) == 64 for sha256 in table["sha256"].to_pylist())
+
+
+def test_a_table_of_this_version_may_lack_nothing(tmp_path: Path) -> None:
+    table = read_table(EARLIER / "items.parquet", ITEMS).drop_columns(["several_frames"])
+    with pytest.raises(StageInputError, match=r"has the columns .*; run `graft adapt`"):
+        parse_table(table_bytes(table), ITEMS, "items")
 
 
 def memory_version(data: bytes) -> bytes:
