@@ -15,10 +15,12 @@ from datetime import date as calendar_date
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from tasks.errors import DataError, did_you_mean
+from tasks.errors import DataError, counted, did_you_mean
 from tasks.reports.document import write_bytes
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+"""Python reads more than this as a date: 20261121 and 2026-W47-6 too."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def read_corrections(path: Path) -> list[Correction]:
     """The corrections in file order; none where there is no such file.
 
     Raises:
-        DataError: no UTF-8 text, other columns, or a row without a sha256, a date, a who or a why.
+        DataError: no UTF-8 text, other columns (Graft rewrites the file and would lose them), or a row without a
+            sha256, a date, a who or a why.
     """
     return _read(path, Correction)
 
@@ -118,9 +121,24 @@ def _read(path: Path, kind: type[Row]) -> list[Row]:
                     f"{path} has no column {name!r}{did_you_mean(name, reader.fieldnames or ())}; its first line must "
                     f"be {','.join(names)}"
                 )
-        return [_row(path, kind, names, number, row) for number, row in enumerate(reader, 2)]
+        rows = list(reader)
+        _refuse_foreign(path, kind, [name for name in reader.fieldnames or () if name not in names], rows)
+        return [_row(path, kind, names, number, row) for number, row in enumerate(rows, 2)]
     except csv.Error as err:
         raise DataError(f"{path} is not a readable CSV table: {err}") from err
+
+
+def _refuse_foreign(
+    path: Path, kind: type[Row], foreign: Sequence[str], rows: Sequence[Mapping[str | None, str | None]]
+) -> None:
+    """Columns of somebody else's would be lost when the file is written; nameless empty ones are a spreadsheet's."""
+    kept = sorted({name for name in foreign if name.strip() or any((row.get(name) or "").strip() for row in rows)})
+    if kept:
+        raise DataError(
+            f"{path} has {counted(len(kept), 'column')} that Graft does not know and would lose when it adds a row: "
+            f"{', '.join(map(repr, kept))}; move what is in {'it' if len(kept) == 1 else 'them'} into "
+            f"{_NEEDED[kind][-2]!r} or another file"
+        )
 
 
 def _row(path: Path, kind: type[Row], names: Sequence[str], number: int, cells: Mapping[str | None, str | None]) -> Row:
@@ -137,7 +155,8 @@ def _row(path: Path, kind: type[Row], names: Sequence[str], number: int, cells: 
         if not str(texts[name]).strip():
             refuse(f"{name} is empty; a decision says who, why and when")
     try:
-        calendar_date.fromisoformat(str(texts["date"]).strip())
+        written = str(texts["date"]).strip()
+        calendar_date.fromisoformat(written if ISO_DATE.fullmatch(written) else "")
     except ValueError:
         refuse(f"date {texts['date']!r} is not of the form 2026-11-21")
     if kind is Correction:

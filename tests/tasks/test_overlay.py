@@ -60,6 +60,9 @@ def test_what_a_spreadsheet_saves_is_read(tmp_path: Path) -> None:
         (HEADER + GOOD.replace("Ada", " "), "row 2: who is empty; a decision says who, why and when"),
         (HEADER + GOOD.replace("is a dog", ""), "row 2: why is empty"),
         (HEADER + GOOD.replace("2026-11-21", "21.11.2026"), r"row 2: date '21.11.2026' is not of the form 2026-11-21"),
+        (HEADER + GOOD.replace("2026-11-21", "20261121"), r"row 2: date '20261121' is not of the form 2026-11-21"),
+        (HEADER + GOOD.replace("2026-11-21", "2026-W47-6"), "row 2: date '2026-W47-6' is not of the form"),
+        (HEADER + GOOD.replace("2026-11-21", "2026-02-30"), "row 2: date '2026-02-30' is not of the form"),
         (HEADER + GOOD.replace("is a dog", "no, a dog"), "row 2: it has not the header's number of fields"),
         (HEADER + GOOD.replace("is a dog", '"is a'), "not a readable CSV table"),
     ],
@@ -67,6 +70,24 @@ def test_what_a_spreadsheet_saves_is_read(tmp_path: Path) -> None:
 def test_a_wrong_row_is_named_with_the_mend(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "c.csv").write_text(text)
     with pytest.raises(DataError, match=complaint):
+        read_corrections(tmp_path / "c.csv")
+
+
+def test_columns_that_graft_would_lose_are_refused_by_name(tmp_path: Path) -> None:
+    text = HEADER.replace("\n", ",ticket\n") + GOOD.replace("\n", ",T-17\n")
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(DataError, match=r"1 column that Graft .*: 'ticket'; move what is in it into 'why'"):
+        read_corrections(tmp_path / "c.csv")
+    (tmp_path / "f.csv").write_text(f"sha256,reason,who,date,ticket,by\n{A},asked,Ada,2026-11-21,T-17,mail\n")
+    with pytest.raises(DataError, match=r"2 columns .*: 'by', 'ticket'; move what is in them into 'reason'"):
+        read_forgotten(tmp_path / "f.csv")
+
+
+def test_nameless_empty_columns_of_a_spreadsheet_are_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(HEADER.replace("\n", ",,\n") + GOOD.replace("\n", ",,\n"))
+    assert len(read_corrections(tmp_path / "c.csv")) == 1
+    (tmp_path / "c.csv").write_text(HEADER.replace("\n", ",\n") + GOOD.replace("\n", ",T-17\n"))
+    with pytest.raises(DataError, match="1 column that Graft does not know"):
         read_corrections(tmp_path / "c.csv")
 
 
