@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from flows.dvc_commands import dvc_cache_dir, run_dvc
 from flows.holdings import Holding, held_lock, holding
-from tasks.errors import GraftError
+from flows.state import in_git, run_git
+from tasks.errors import GraftError, WorkspaceError
 from tasks.workspace import Workspace
 
 REMOVING = "Removing "
@@ -39,19 +39,27 @@ def dvc_holdings(workspace: Workspace) -> list[Holding]:
 IN_USE = "dvc.lock, a .dvc file, a commit or an experiment refers to them"
 
 
-def remove_unused(workspace: Workspace) -> None:
-    """Have DVC remove them.
+def remove_unused(workspace: Workspace) -> bool:
+    """Have DVC remove them; False: by now there is a reason to leave them alone.
 
     Raises:
-        WorkspaceError: DVC fails; what it removed until then nothing referred to.
+        WorkspaceError: git or DVC fails; what was removed until then nothing referred to.
     """
+    if _left_alone(workspace, dvc_cache_dir(workspace)) is not None:
+        return False
     run_dvc(workspace, "gc", "--force", *_scope(workspace))
+    return True
 
 
 def _left_alone(workspace: Workspace, cache: Path) -> str | None:
     if not cache.resolve().is_relative_to((workspace.root / ".dvc").resolve()):
         return "a DVC cache that other workspaces may share; `dvc gc --projects` knows how to clean it"
-    for other in _other_worktrees(workspace.root):
+    try:
+        _scope(workspace)
+        others = _other_worktrees(workspace.root)
+    except WorkspaceError as err:
+        return f"which commits refer to them cannot be told: {' '.join(str(err).split())}"
+    for other in others:
         with held_lock(Workspace(other)) as free:
             if not free:
                 return f"a run is working in {other}, and what it makes no dvc.lock names yet"
@@ -65,7 +73,8 @@ def _unused(workspace: Workspace) -> list[Path]:
 
 
 def _scope(workspace: Workspace) -> list[str]:
-    if not _git(workspace.root, "rev-parse", "--git-dir"):
+    """What refers to objects. Where there is a checkout, git must say so: its silence is never taken for no commits."""
+    if not in_git(workspace.root):
         return ["--workspace"]
     others = [str(folder) for folder in _other_worktrees(workspace.root)]
     commits = ["--all-commits", "--all-experiments"] if _git(workspace.root, "rev-list", "--all", "-n1") else []
@@ -74,14 +83,12 @@ def _scope(workspace: Workspace) -> list[str]:
 
 def _other_worktrees(root: Path) -> list[Path]:
     """Worktrees of the same repository that are DVC workspaces too."""
+    if not in_git(root):
+        return []
     lines = _git(root, "worktree", "list", "--porcelain").splitlines()
     folders = [Path(line.removeprefix("worktree ")) for line in lines if line.startswith("worktree ")]
     return [folder for folder in folders if folder.resolve() != root.resolve() and (folder / ".dvc").is_dir()]
 
 
 def _git(root: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, errors="replace")
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return run_git(root, *arguments).stdout.decode(errors="surrogateescape").strip()

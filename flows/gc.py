@@ -145,7 +145,7 @@ def _sweep(workspace: Workspace, going: Sequence[tuple[Holding, str]]) -> list[H
         if piece in stored or piece in in_cache:
             continue
         if piece.kind == "DVC objects":
-            remove_unused(workspace)
+            spared += [] if remove_unused(workspace) else [piece]
         elif piece.kind == "run workspace":
             spared += [] if _remove_run_workspace(workspace, piece) else [piece]
         else:

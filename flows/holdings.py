@@ -52,7 +52,11 @@ def holding(
 
 
 def cached(workspace: Workspace, now: float) -> list[Holding]:
-    """Backbone graphs and feature rows, the cache's own or one that GRAFT_CACHE_DIR shares between workspaces."""
+    """Backbone graphs and feature rows, the cache's own or one that GRAFT_CACHE_DIR shares between workspaces.
+
+    Where the workspace has no backbone right now (a fresh clone, after `graft data forget`), none is garbage: the next
+    run would need one of them again.
+    """
     shared, current = is_shared(workspace), _current_backbone(workspace)
     return [*_graphs(workspace, shared, current, now), *_rows(workspace, shared, current)]
 
@@ -75,7 +79,7 @@ def _graphs(workspace: Workspace, shared: bool, current: BackboneReport | None, 
         elif shared and now - piece.used_at < LATELY_SECONDS:
             yield replace(piece, keep="used within a day, in a cache that other workspaces share")
         else:
-            yield piece if shared else replace(piece, garbage="not this workspace's backbone")
+            yield piece if shared or current is None else replace(piece, garbage="not this workspace's backbone")
 
 
 LATELY_SECONDS = 25 * 3600.0
@@ -85,7 +89,7 @@ LATELY_SECONDS = 25 * 3600.0
 def _rows(workspace: Workspace, shared: bool, current: BackboneReport | None) -> Iterator[Holding]:
     live = rows_key(current.graph_sha256, current.preprocess, current.engine_sha256) if current else None
     for folder in _folders(cache_folder(workspace.cache, "x").parent):
-        garbage = None if shared or folder.name == live else "of another backbone, preprocessing or engine"
+        garbage = None if shared or live in (None, folder.name) else "of another backbone, preprocessing or engine"
         for shard in sorted(folder.glob("rows-*.npz")):
             yield holding("feature rows", folder.name, [shard], garbage=garbage)
 

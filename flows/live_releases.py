@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from flows.holdings import Holding, holding
-from flows.state import StateRef
+from flows.state import StateRef, in_git
 from flows.store import INCOMING, LEAVING, releases_of
 from tasks.errors import GraftError
 from tasks.release import MANIFEST, manifest_sha256
@@ -30,13 +30,20 @@ def stored_releases(workspace: Workspace, store: Path) -> list[Holding]:
 
 
 def reasons_to_stay(workspace: Workspace, store: Path) -> dict[str, str]:
-    """Why each release that must stay does, by digest: live, before a live one, standing, or among the newest two."""
+    """Why each release that must stay does, by digest: live, before a live one, standing, or among the newest two.
+
+    All of them, where git cannot tell which was live before.
+    """
     present = [folder.name for folder in releases_of(store)]
     reasons = dict.fromkeys(present[-NEWEST:], f"one of the newest {NEWEST}")
-    order = [digest for digest in _history(workspace) if digest in present] or present
+    try:
+        history = [digest for digest in _history(workspace) if digest in present]
+    except GraftError as err:
+        return dict.fromkeys(present, f"which release was live before cannot be told: {' '.join(str(err).split())}")
     for pointer, digest in pointers(store):
-        if digest in order[1:]:
-            before = _before(order, digest)
+        # By date where history does not know the release, or nothing before it.
+        before = _before(history, digest) or _before(present, digest)
+        if before:
             reasons[before] = f"the one before what {pointer} names, to fall back to"
     with suppress(GraftError, OSError):
         if (workspace.release / MANIFEST).is_file():
@@ -54,16 +61,22 @@ def pointers(store: Path) -> Iterator[tuple[str, str]]:
             yield from ((path.name, digest) for digest in _DIGEST.findall(text))
 
 
-def _before(order: list[str], digest: str) -> str:
-    """The release that was current before `digest` last became so."""
+def _before(order: list[str], digest: str) -> str | None:
+    """The release that was current before `digest` last became so, if there was one."""
+    if digest not in order:
+        return None
     last = len(order) - 1 - order[::-1].index(digest)
-    return next((earlier for earlier in reversed(order[:last]) if earlier != digest), digest)
+    return next((earlier for earlier in reversed(order[:last]) if earlier != digest), None)
 
 
 def _history(workspace: Workspace) -> list[str]:
-    """Digests in the order in which they became current, as far as refs/graft/state tells."""
-    with suppress(GraftError):
-        state = StateRef(workspace.root)
-        texts = [data.decode(errors="replace") for name in HISTORY if (data := state.read(name))]
-        return [digest for text in texts for digest in _DIGEST.findall(text)]
-    return []
+    """Digests in the order in which they became current, as far as refs/graft/state tells.
+
+    Raises:
+        WorkspaceError: there is a checkout, and git cannot read it.
+    """
+    if not in_git(workspace.root):
+        return []
+    state = StateRef(workspace.root)
+    texts = [data.decode(errors="replace") for name in HISTORY if (data := state.read(name))]
+    return [digest for text in texts for digest in _DIGEST.findall(text)]

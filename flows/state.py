@@ -17,7 +17,7 @@ _IDENTITY = {
     for field, value in (("NAME", "graft"), ("EMAIL", "graft@localhost"))
 }
 _NOBODY = "0" * 40
-_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
 class StateMoved(WorkspaceError):
@@ -86,19 +86,37 @@ class StateRef:
     def _git(
         self, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[bytes]:
-        # A caller's GIT_DIR or GIT_INDEX_FILE (git sets them for its hooks) would lead to another repository.
-        inherited = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
-        try:
-            done = subprocess.run(
-                ["git", *arguments], cwd=self.root, input=data, capture_output=True, env={**inherited, **(env or {})}
-            )
-        except FileNotFoundError as err:
-            raise WorkspaceError(
-                f"git cannot be run in {self.root} ({err.strerror}: {err.filename}); install git"
-            ) from err
-        if check and done.returncode != 0:
-            raise WorkspaceError(
-                f"git {arguments[0]} failed in {self.root}: {done.stderr.decode(errors='replace').strip()}; "
-                "a workspace is a git checkout (`git init` makes one)"
-            )
-        return done
+        return run_git(self.root, *arguments, data=data, env=env, check=check)
+
+
+def in_git(root: Path) -> bool:
+    """Whether `root` lies in a checkout, told without git: one that git refuses to read is a checkout still."""
+    return any((folder / ".git").exists() for folder in (root, *root.parents))
+
+
+def run_git(
+    root: Path,
+    *arguments: str,
+    data: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run git in the repository that holds `root`.
+
+    Raises:
+        WorkspaceError: git cannot be run, or with `check` it fails.
+    """
+    # A caller's GIT_DIR or GIT_INDEX_FILE (git sets them for its hooks) would lead to another repository.
+    inherited = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, input=data, capture_output=True, env={**inherited, **(env or {})}
+        )
+    except OSError as err:
+        raise WorkspaceError(f"git cannot be run in {root} ({err.strerror}: {err.filename}); install git") from err
+    if check and done.returncode != 0:
+        mend = "mend what git says" if in_git(root) else "a workspace is a git checkout (`git init` makes one)"
+        raise WorkspaceError(
+            f"git {arguments[0]} failed in {root}: {done.stderr.decode(errors='replace').strip()}; {mend}"
+        )
+    return done
