@@ -29,6 +29,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.rounds import RESULTS, conditions, keep_section, load_now, markdown_table
 from tasks.tables import EMBEDDING_INDEX, ITEMS, SPLIT_MEMORY, SPLITS, read_table, write_table
 from tasks.workspace import Workspace
 
@@ -207,7 +208,7 @@ class Cost:
 
     def cells(self, count: int) -> list[str]:
         """As the table shows it."""
-        times = [f"{self.seconds:.1f}", f"{self.seconds / count * 1e6:.0f}", f"{self.cpu_seconds:.1f}"]
+        times = [f"{self.seconds:.1f}", f"{self.cpu_seconds:.1f}", f"{self.cpu_seconds / count * 1e6:.0f}"]
         return [*times, f"{self.max_rss / 1e9:.2f} GB", f"{self.sampled_rss / 1e9:.2f} GB"]
 
 
@@ -241,7 +242,7 @@ def measured(step: str, root: Path, count: int) -> Cost:
     return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, peak[0])
 
 
-def measure(count: int, folder: Path) -> list[str]:
+def measure(count: int, folder: Path) -> list[list[str]]:
     """Rows of the results table for one size."""
     root = folder / str(count)
     root.mkdir(parents=True, exist_ok=True)
@@ -250,16 +251,13 @@ def measure(count: int, folder: Path) -> list[str]:
     measured("embed", root, count)
     costs["split"] = measured("split", root, count)
     found = {"split": f"{recall(root, count):.1%}"}
-    return [_row([f"{count:,}", stage, *cost.cells(count), found.get(stage, "")]) for stage, cost in costs.items()]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return [[f"{count:,}", stage, *cost.cells(count), found.get(stage, "")] for stage, cost in costs.items()]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the page whose section is rewritten")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder unless given")
     parser.add_argument("--step", choices=["make", "validate", "embed", "split"], help="run one step in this process")
     asked = parser.parse_args(arguments)
@@ -269,13 +267,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         count = asked.items[0]
         made[asked.step](asked.folder, count) if asked.step in made else run[asked.step](asked.folder)
         return
-    times = ["seconds", "seconds per million", "processor seconds"]
+    times = ["seconds", "processor seconds", "processor seconds per million"]
     header = ["items", "stage", *times, "peak resident", "sampled", "planted pairs together"]
-    print(_row(header))
-    print(_row(["---"] * len(header)))
+    load = load_now()
     with tempfile.TemporaryDirectory() as temporary:
-        for count in asked.items:
-            print("\n".join(measure(count, asked.folder or Path(temporary))), flush=True)
+        rows = [row for count in asked.items for row in measure(count, asked.folder or Path(temporary))]
+    text = f"{conditions(1, load)}\n\n{markdown_table(header, rows)}"
+    keep_section("million items", text, asked.results)
+    print(text)
 
 
 if __name__ == "__main__":

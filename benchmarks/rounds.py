@@ -134,7 +134,8 @@ def keep_section(name: str, text: str, results: Path) -> None:
 def conditions(rounds: int, load: float) -> str:
     """Rounds, the machine, and a warning if others used it (`load_now` before the first round)."""
     busy = f" **Provisional: others used {load:.0%} of the cores before the first round.**" if load >= BUSY else ""
-    return f"Medians of {rounds} rounds on {machine()}.{busy}"
+    rounds_text = f"Medians of {rounds} rounds" if rounds > 1 else "One round"
+    return f"{rounds_text} on {machine()}.{busy}"
 
 
 def load_now(seconds: float = 3.0) -> float:

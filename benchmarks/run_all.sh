@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every figure that depends on the machine, into benchmarks/RESULTS.md; run it on an idle machine, about 25 minutes.
+# Every figure that depends on the machine, into benchmarks/RESULTS.md; run it on an idle machine, about 30 minutes.
 #
 #   benchmarks/run_all.sh HYMENOPTERA DOGS_CATS MOBILENET_V2.pth PYTHON_WITH_CLEANVISION [ROUNDS]
 #
@@ -14,3 +14,4 @@ python=${PYTHON:-.venv/bin/python}
 "$python" -m benchmarks.fixed_seconds "$dogs_cats" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.corridor "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.flow_overhead "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
+"$python" -m benchmarks.million_items
