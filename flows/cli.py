@@ -19,7 +19,7 @@ from flows.params_file import Edit, data_edits, parse_override
 from flows.result import EXIT_CODES, RunResult, closing_line, summary
 from tasks.errors import GraftError, Refusal, UserError
 from tasks.stage import say
-from tasks.workspace import Workspace
+from tasks.workspace import Workspace, expanded
 
 app = typer.Typer(
     name="graft",
@@ -190,8 +190,8 @@ def data_check(
     from flows.data_commands import check_here, check_summary
 
     caller = Path.cwd()
-    shown = caller / page.expanduser() if page else None
-    report = check_here(caller / Path(path).expanduser(), lambda here: parse_overrides(set_, here, caller), shown)
+    shown = caller / expanded(page) if page else None
+    report = check_here(caller / expanded(path), lambda here: parse_overrides(set_, here, caller), shown)
     if shown:
         say(f"page: {shown}")
     print(report.to_json(), end="") if as_json else print(check_summary(report))
@@ -203,7 +203,7 @@ def data_add(path: Annotated[str, typer.Argument(metavar="PATH")], workspace: Wo
     """Copy a folder into data/raw under DVC (data/raw.dvc); again, it adds what is new."""
     from flows.data_commands import add_here
 
-    say(add_here(Workspace.find(workspace), Path(path)))
+    say(add_here(Workspace.find(workspace), expanded(path)))
 
 
 @data_app.command("fix")
@@ -224,7 +224,7 @@ def data_fix(
     from flows.label_fix import FixOptions, fix_here
 
     options = FixOptions(who=who, why=why, new_classes=new_class or (), dry_run=dry_run)
-    print(fix_here(Workspace.find(workspace), review.expanduser(), options))
+    print(fix_here(Workspace.find(workspace), expanded(review), options))
 
 
 @data_app.command("forget")

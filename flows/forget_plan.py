@@ -16,7 +16,7 @@ from tasks.params import Params
 from tasks.reports import Record, Report, SplitReport
 from tasks.table_listing import TABLE_SUFFIXES
 from tasks.tables import ITEMS, read_table
-from tasks.workspace import Workspace
+from tasks.workspace import Workspace, expanded
 
 PREFIX = re.compile(r"[0-9a-f]{8,64}")
 
@@ -78,9 +78,7 @@ class Known:
 
     def _meant(self, name: str, caller: Path) -> set[str]:
         """sha256 of what a path or digest means; a path may be relative to the caller, the workspace or the data."""
-        places = dict.fromkeys(
-            [caller / Path(name).expanduser(), *(r / name for r in (self.workspace.root, *self.roots))]
-        )
+        places = dict.fromkeys([caller / expanded(name), *(r / name for r in (self.workspace.root, *self.roots))])
         files = [place for place in places if place.is_file() and not place.is_symlink()]
         inside = [file for file in files if any(file.resolve().is_relative_to(root.resolve()) for root in self.roots)]
         if inside:

@@ -17,7 +17,7 @@ from tasks.errors import DataError, ParamsError
 from tasks.params import Params, load_params, parse_params
 from tasks.params.document import check_key, path_rule
 from tasks.reports import write_bytes
-from tasks.workspace import Workspace
+from tasks.workspace import Workspace, expanded
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def parse_override(text: str, workspace: Workspace, caller: Path) -> Edit:
         raise ParamsError(f"--set {name}: {raw!r} is not readable as YAML") from err
     rule = path_rule(key)
     if isinstance(value, str) and (rule == "always" or (rule == "with_suffix" and _names_a_file(value))):
-        value = stored_path((caller / Path(value).expanduser()).absolute(), workspace)
+        value = stored_path((caller / expanded(value)).absolute(), workspace)
     return Edit(key, value)
 
 
@@ -59,7 +59,7 @@ def data_edits(path: str, workspace: Workspace, caller: Path) -> list[Edit]:
 
     if not path.strip():
         raise DataError("--data is empty (an unset shell variable?); give the folder or the table of your images")
-    absolute = (caller / Path(path).expanduser()).absolute()
+    absolute = (caller / expanded(path)).absolute()
     if not absolute.exists() and stored_path(absolute, workspace) != workspace.relative(workspace.sample):
         raise DataError(f"--data {path}: {absolute} does not exist; give the folder or the table of your images")
     if absolute.suffix.lower() in TABLE_SUFFIXES and not absolute.is_dir():

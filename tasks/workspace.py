@@ -9,9 +9,25 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import WorkspaceError
+from tasks.errors import UserError, WorkspaceError
 
 STAGES = ("validate", "embed", "split", "review", "adapt", "evaluate", "gate", "export", "qualify")
+
+
+def expanded(path: str | Path) -> Path:
+    """A path that somebody named, with `~` or `~name` at its beginning as the home folder that it stands for.
+
+    Raises:
+        UserError: there is no such user, or nothing says where the home folder lies.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as err:
+        home = Path(path).parts[0]
+        raise UserError(
+            f"{path}: {home} stands for a home folder, and this machine knows none for it; check the name, or give "
+            "the whole path, from / on"
+        ) from err
 
 
 @dataclass(frozen=True)
@@ -26,8 +42,9 @@ class Workspace:
 
         Raises:
             WorkspaceError: no folder from `start` upwards holds params.yaml and dvc.yaml.
+            UserError: `start` names a home folder that does not exist.
         """
-        here = (start or Path.cwd()).resolve()
+        here = expanded(start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
             if (folder / "params.yaml").exists() and (folder / "dvc.yaml").exists():
                 return cls(folder)
@@ -41,8 +58,8 @@ class Workspace:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def resolve(self, path: str) -> Path:
-        """A path from params.yaml; relative ones start at the root."""
-        return (self.root / Path(path).expanduser()).absolute()
+        """A path from params.yaml; relative ones start at the root. Raises what `expanded` does."""
+        return (self.root / expanded(path)).absolute()
 
     def data_root(self, data_path: str) -> Path:
         """The folder that item paths are relative to: data.path, or the folder of the table that it names."""
@@ -213,4 +230,4 @@ class Workspace:
     def cache(self) -> Path:
         """Backbone graphs and feature rows; GRAFT_CACHE_DIR lets several workspaces share one."""
         named = os.environ.get("GRAFT_CACHE_DIR")
-        return Path(named).expanduser().absolute() if named else self.private / "cache"
+        return expanded(named).absolute() if named else self.private / "cache"

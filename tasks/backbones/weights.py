@@ -18,6 +18,7 @@ from tasks.digests import bytes_sha256, file_sha256
 from tasks.errors import WeightsError, did_you_mean
 from tasks.params import BackboneParams
 from tasks.preprocess import Preprocess
+from tasks.workspace import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +80,7 @@ def locate(params: BackboneParams, root: Path) -> WeightsSource:
             )
         return WeightsSource("bundled", bundled_file(), file_sha256(bundled_file()))
     if text.endswith(SUFFIXES):
-        file = (root / Path(text).expanduser()).absolute()
+        file = (root / expanded(text)).absolute()
         if not file.is_file():
             raise WeightsError(f"backbone.weights: {file} does not exist or is no file")
         return WeightsSource(file.name, file, file_sha256(file))
