@@ -211,7 +211,12 @@ def ask(summary: str, yes: bool, is_terminal: bool, read: Callable[[str], str] =
         return True
     if not is_terminal:
         raise UserError("this cannot be undone; add --yes to agree to it without being asked")
-    return read("forget them for good? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        answer = read("forget them for good? [y/N] ")
+    except EOFError:  # Ctrl-D
+        print(flush=True)
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _person(workspace: Workspace) -> str:

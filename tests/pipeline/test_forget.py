@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -273,3 +274,8 @@ def test_a_terminal_is_asked_and_a_script_must_agree(capsys: pytest.CaptureFixtu
     with pytest.raises(UserError, match="add --yes"):
         ask("summary", yes=False, is_terminal=False)
     assert capsys.readouterr().out == "summary\n" * 4
+
+
+def test_the_end_of_input_at_the_question_means_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert not ask("summary", yes=False, is_terminal=True)
