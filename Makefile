@@ -1,6 +1,6 @@
 # make adapt      set up, then adapt the bundled backbone to the embedded sample
 # make test       set up, then every check and every test but the slow ones
-# make test-all   the same with the slow proofs
+# make test-all   the same with the slow proofs; GRAFT_TEST_DATA=DIR adds those on real packs (DIR/data/NAME, DIR/weights)
 
 PYTHON ?= python3.11
 BIN := .venv/bin

@@ -115,6 +115,7 @@ def test_the_readme_script_gives_the_release_answers(released: Desk, tmp_path: P
     import pyarrow.parquet as pq
 
     rows = pq.read_table(released.workspace.predictions).to_pylist()[:5]
+    assert len(rows) == 5
     for row in rows:
         photo = released.root / "data" / "raw" / row["path"]
         done = subprocess.run([sys.executable, script, stored, photo], capture_output=True, text=True, check=True)
