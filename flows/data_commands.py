@@ -15,6 +15,7 @@ from tasks.digests import file_sha256
 from tasks.errors import DataError, WorkspaceError, counted
 from tasks.params import Params, load_params
 from tasks.reports import FailingItem, OverlayReport, ValidationReport, replacing
+from tasks.stage import say
 from tasks.table_listing import TABLE_SUFFIXES
 from tasks.tree import check_tree
 from tasks.validate import check_data, workspace_overlay
@@ -106,7 +107,9 @@ def add_here(workspace: Workspace, source: Path) -> str:
     found = check_data(folder, params, overlay=overlay)
     if workspace.raw.exists():
         check_tree(workspace.raw)
-    with workspace_lock(workspace, "data-add"), tempfile.TemporaryDirectory() as scratch:
+    with workspace_lock(workspace, "data-add") as mended, tempfile.TemporaryDirectory() as scratch:
+        for line in mended:
+            say(line)
         ensure_dvc(workspace)
         sources, skipped = _sources(folder, overlay.forgotten, params.data.columns.path, Path(scratch))
         new = _new_files(sources, workspace.raw)

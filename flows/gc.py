@@ -19,6 +19,7 @@ from flows.workspace_lock import check_free, workspace_lock
 from tasks.errors import ParamsError, WorkspaceError, counted
 from tasks.params import load_params
 from tasks.reports.document import Record
+from tasks.stage import say
 from tasks.workspace import Workspace
 
 KEEP_RUNS = 20
@@ -65,7 +66,9 @@ def collect_garbage(
     if dry_run:
         check_free(workspace)
         return _judged(workspace, max_bytes, keep_runs, dry_run=True)[0]
-    with workspace_lock(workspace, f"gc-{new_run_id()}"):
+    with workspace_lock(workspace, f"gc-{new_run_id()}") as mended:
+        for line in mended:
+            say(line)
         collection, going = _judged(workspace, max_bytes, keep_runs, dry_run=False)
         spared = _sweep(workspace, going)
         return _with_spared(collection, spared)

@@ -19,6 +19,7 @@ from tasks.overlay import Correction, read_corrections, write_corrections
 from tasks.params import Params, load_params
 from tasks.relabelling import Overlay, decide
 from tasks.review_sheet import FilledRow, read_sheet
+from tasks.stage import say
 from tasks.table_listing import Item
 from tasks.tables import ITEMS, SPLITS, read_table
 from tasks.workspace import Workspace
@@ -47,7 +48,9 @@ def fix_here(workspace: Workspace, sheet: Path, options: FixOptions) -> str:
             nothing is written.
         StageInputError: the data were never validated here.
     """
-    with workspace_lock(workspace, "data-fix"):
+    with workspace_lock(workspace, "data-fix") as mended:
+        for line in mended:
+            say(line)
         params, rows = load_params(workspace.params), read_sheet(sheet)
         known, corrections = _known(workspace, params), read_corrections(workspace.corrections)
         filled = [row for row in rows if row.action or row.corrected_label]

@@ -10,7 +10,7 @@ import difflib
 import io
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -22,6 +22,7 @@ from flows.workspace_lock import workspace_lock
 from tasks.errors import ParamsError
 from tasks.params import parse_params
 from tasks.params.versions import MOVED, OLDEST_PARAMS_VERSION, PARAMS_VERSION, check_params_version
+from tasks.stage import say
 from tasks.workspace import Workspace
 
 STOCK_COMMENT = "0 takes every core"
@@ -73,7 +74,10 @@ def migrate_here(workspace: Workspace, dry_run: bool) -> str:
         ParamsError: as `migrated_params`; the file is left as it was.
         WorkspaceError: a run holds the workspace.
     """
-    with nullcontext() if dry_run else workspace_lock(workspace, "migrate"):
+    lock: AbstractContextManager[list[str]] = nullcontext([]) if dry_run else workspace_lock(workspace, "migrate")
+    with lock as mended:
+        for line in mended:
+            say(line)
         migrated = migrated_params(workspace)
         if not migrated.diff:
             return f"params.yaml has schema_version {PARAMS_VERSION} already; nothing to do"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from flows.dvc_commands import ensure_dvc
 from flows.inputs import write_inputs
 from flows.outlook import Step, plan_steps
-from flows.params_file import Edit, edit_params
+from flows.params_file import Edit, edited_params
+from flows.tentative import tried
 from flows.workspace_lock import workspace_lock
+from tasks.overlay import corrections_bytes, forgotten_bytes
 from tasks.params import Params
 from tasks.reports import write_bytes
 from tasks.sample import sample_is_current
+from tasks.stage import say
 from tasks.tree import check_tree
 from tasks.workspace import Workspace
 
@@ -23,14 +26,24 @@ def plan_here(workspace: Workspace, edits: Sequence[Edit]) -> list[Step]:
     Raises:
         UserError: the params, the data or the workspace are not ready.
     """
-    with workspace_lock(workspace, "plan"), restored(workspace, bool(edits)):
-        params, _ = edit_params(workspace, edits)
-        ensure_dvc(workspace)
-        stale = _sample_is_stale(workspace, params)
-        if not stale:
-            check_tree(workspace.resolve(params.data.path))
-        write_inputs(workspace, params)
-        steps = plan_steps(workspace)
+    with workspace_lock(workspace, "plan") as mended:
+        for line in mended:
+            say(line)
+        edited = edited_params(workspace, edits)
+        if not edits:
+            edited.keep()
+        trial = tried(workspace, edited.text, say) if edits and edited.diff else nullcontext()
+        with trial, restored(workspace, bool(edits)):
+            return _steps(workspace, edited.params)
+
+
+def _steps(workspace: Workspace, params: Params) -> list[Step]:
+    ensure_dvc(workspace)
+    stale = _sample_is_stale(workspace, params)
+    if not stale:
+        check_tree(workspace.resolve(params.data.path))
+    write_inputs(workspace, params)
+    steps = plan_steps(workspace)
     return (
         [Step("validate", [*steps[0].reasons, "the embedded sample is written anew"]), *steps[1:]] if stale else steps
     )
@@ -43,10 +56,14 @@ def _sample_is_stale(workspace: Workspace, params: Params) -> bool:
 
 @contextmanager
 def restored(workspace: Workspace, tentative: bool) -> Iterator[None]:
-    """Put params.yaml and the pinned inputs back as they were, where the block only tried something."""
+    """Put the pinned inputs back as they were, where the block only tried something.
+
+    Of the files that people write, only one that the block made goes again; what a person saves meanwhile stays.
+    """
     pins = [workspace.engine, workspace.weights_pin, workspace.source_pin, workspace.splits_lock]
-    touched = [workspace.params, *pins, workspace.corrections, workspace.forgotten] if tentative else []
-    before = {path: path.read_bytes() if path.is_file() else None for path in touched}
+    before = {path: path.read_bytes() if path.is_file() else None for path in (pins if tentative else [])}
+    headers = {workspace.corrections: corrections_bytes(), workspace.forgotten: forgotten_bytes()}
+    absent = [path for path in headers if tentative and not path.exists()]
     try:
         yield
     finally:
@@ -55,3 +72,6 @@ def restored(workspace: Workspace, tentative: bool) -> Iterator[None]:
                 path.unlink(missing_ok=True)
             elif path.read_bytes() != data:
                 write_bytes(path, data)
+        for path in absent:
+            if path.is_file() and path.read_bytes() == headers[path]:
+                path.unlink()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from flows.processes import end_marked_processes, marks, start_mark
+from flows.tentative import put_back
 from tasks.errors import WorkspaceError
 from tasks.reports import Record
 from tasks.workspace import Workspace
@@ -37,7 +38,8 @@ def workspace_lock(ws: Workspace, run_id: str) -> Iterator[list[str]]:
 
     While it is held, this process's environment carries the run's marks, so that whatever is started can be told. A run
     that was killed leaves its record in the lock file: its processes that still live (a stage, Prefect's own temporary
-    server) are ended first, known by their marks, so that a stranger is never touched.
+    server) are ended first, known by their marks, so that a stranger is never touched; then params.yaml loses what it
+    only tried.
 
     Raises:
         WorkspaceError: a living run holds the workspace, or .graft/lock cannot be opened.
@@ -48,6 +50,7 @@ def workspace_lock(ws: Workspace, run_id: str) -> Iterator[list[str]]:
         lines = _end_dead_run(_holder(descriptor), ws)
         _write(descriptor, _this_process(run_id).model_dump_json())
         try:
+            lines += put_back(ws)
             with _environment(marks(ws.root, run_id)):
                 yield lines
         finally:
