@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.dvc_commands import ensure_dvc, run_dvc
 from flows.params_file import Edit, edit_params, edited_params
-from flows.table_rows import remove_rows
+from flows.table_rows import check_table, remove_rows
 from flows.workspace_lock import workspace_lock
 from tasks.digests import file_sha256
 from tasks.errors import DataError, WorkspaceError, counted
@@ -142,6 +142,7 @@ def _sources(
     skipped = {name: sha256 for name, sha256 in digests.items() if sha256 in forgotten}
     sources = {name: path for name, path in files.items() if name not in skipped}
     for name in [name for name in sources if skipped and Path(name).suffix.lower() in TABLE_SUFFIXES]:
+        check_table(sources[name], column)
         copy, beside = scratch / name, folder / Path(name).parent
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(sources[name], copy)

@@ -6,21 +6,39 @@ import csv
 import io
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from tasks.errors import DataError
 from tasks.reports import replacing, write_bytes
+from tasks.table_listing import cell_text
 
 
 def remove_rows(table: Path, column: str, paths: Collection[str]) -> int:
     """Delete the rows whose path is one of `paths` (as items.parquet spells them); returns how many there were.
 
-    What cannot be read as a table, or has no such column, lists no items: it is left as it is.
+    A table without such a column lists no items: it is left as it is. A path cell is read as the listing reads it.
+
+    Raises:
+        DataError: the table cannot be read, so it may name any of `paths`.
     """
     from pyarrow import ArrowException
 
     try:
         return _parquet(table, column, paths) if table.suffix.lower() == ".parquet" else _csv(table, column, paths)
-    except (UnicodeDecodeError, csv.Error, ArrowException, KeyError):
-        return 0
+    except UnicodeDecodeError as err:
+        fault, mend = str(err), "save it as UTF-8"
+    except (csv.Error, ArrowException, OSError) as err:
+        fault, mend = str(err), "mend it or move it away"
+    raise DataError(f"{table} may name an item to be forgotten and cannot be read as a table ({fault}); {mend}")
+
+
+def check_table(table: Path, column: str) -> None:
+    """See to it that `remove_rows` will find what the table names.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    remove_rows(table, column, ())
 
 
 def _csv(table: Path, column: str, paths: Collection[str]) -> int:
@@ -33,7 +51,7 @@ def _csv(table: Path, column: str, paths: Collection[str]) -> int:
     for number, row in enumerate(reader):
         if number == 0:
             place = row.index(column) if column in row else -1
-        named = number and 0 <= place < len(row) and str(PurePosixPath(row[place])) in paths
+        named = number and 0 <= place < len(row) and _path(row[place]) in paths
         if named:
             removed += 1
         else:
@@ -48,9 +66,15 @@ def _parquet(table: Path, column: str, paths: Collection[str]) -> int:
     import pyarrow.parquet as pq
 
     content = pq.read_table(table)
-    kept = [str(PurePosixPath(str(path))) not in paths for path in content[column].to_pylist()]
+    if column not in content.column_names:
+        return 0
+    kept = [_path(cell) not in paths for cell in content[column].to_pylist()]
     removed = kept.count(False)
     if removed:
         with replacing(table) as draft:
             pq.write_table(content.filter(kept), draft)
     return removed
+
+
+def _path(cell: Any) -> str:
+    return str(PurePosixPath(cell_text(cell) or ""))

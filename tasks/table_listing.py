@@ -127,13 +127,13 @@ def _column_names(table: Path, header: Sequence[str], columns: ColumnNames) -> d
 
 
 def _item(row: Mapping[str, Any], names: Mapping[str, str]) -> Item:
-    values = {field: _text(row[name]) for field, name in names.items()}
+    values = {field: cell_text(row[name]) for field, name in names.items()}
     shared = (values.get(field) for field in _FIELDS[1:])
     # One string for each label, not one for each of a million items.
     return Item(values.get("path") or "", *(sys.intern(text) if text else text for text in shared))
 
 
-def _text(value: Any) -> str | None:
+def cell_text(value: Any) -> str | None:
     """A cell as text; empty cells and NaN are None, 3.0 is 3 (a column of numbers with gaps)."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
