@@ -155,6 +155,22 @@ def dvc_cache_dir(ws: Workspace) -> Path:
     return Path(str(named)) if named else ws.root / ".dvc" / "cache"
 
 
+def dvc_site_cache(ws: Workspace) -> Path:
+    """Where DVC remembers outside of the workspace, by path, which file has which md5; losing it costs reading anew.
+
+    Raises:
+        WorkspaceError: DVC cannot open the workspace.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(ws.root)) as repo:
+            return Path(repo.site_cache_dir)
+    except (DvcException, OSError) as err:
+        raise WorkspaceError(f"DVC cannot open {ws.root}: {err}; run `graft doctor`") from err
+
+
 def _refuse_links(settings: Mapping[str, Any]) -> None:
     types = settings.get("cache", {}).get("type") or []
     unsafe = sorted({types} - SAFE_CACHE_TYPES if isinstance(types, str) else set(types) - SAFE_CACHE_TYPES)

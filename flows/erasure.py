@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows.dvc_commands import dvc_cache_dir
+from flows.dvc_commands import dvc_cache_dir, dvc_site_cache
 from tasks.digests import file_sha256
+from tasks.errors import WorkspaceError
 from tasks.reports import write_bytes
 from tasks.table_listing import TABLE_SUFFIXES
 from tasks.workspace import STAGES, Workspace
@@ -122,7 +125,7 @@ def dvc_file_of(ws: Workspace, path: Path) -> Path | None:
 def forget_results(ws: Workspace, cache: DvcCache) -> None:
     """Remove all that the stages made, cached versions included; dvc.lock keeps only stages that are not ours."""
     locks = [*_locks(ws), *(lock for lock in map(_yaml, cache.runs()) if _is_ours(lock))]
-    kept = {str(entry["md5"]) for folder in _folders_under_dvc(ws) for entry in cache.entries(folder)}
+    kept = _md5s_under_dvc(ws, cache)
     made = {md5 for lock in locks for md5 in _made(lock)}
     for md5 in sorted(made):
         cache.remove(({str(entry["md5"]) for entry in cache.entries(md5)} if md5.endswith(".dir") else set()) - kept)
@@ -133,6 +136,22 @@ def forget_results(ws: Workspace, cache: DvcCache) -> None:
     for out in outs_of_stages(ws):
         shutil.rmtree(out) if out.is_dir() and not out.is_symlink() else out.unlink(missing_ok=True)
     _forget_lock(ws)
+
+
+def forget_site_cache(ws: Workspace) -> None:
+    """Remove what DVC remembers of this workspace by path, outside of it; the next command reads the files anew.
+
+    Raises:
+        WorkspaceError: DVC cannot open the workspace, or it cannot be removed.
+    """
+    remembered = dvc_site_cache(ws)
+    try:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(remembered)
+    except OSError as err:
+        raise WorkspaceError(
+            f"{remembered}, where DVC remembers paths, cannot be deleted ({err.strerror}); delete it, then run again"
+        ) from err
 
 
 def outs_of_stages(ws: Workspace) -> list[Path]:
@@ -173,9 +192,19 @@ def _is_ours(lock: Mapping[str, Any]) -> bool:
     return str(lock.get("cmd")) in {f"python -m tasks.{stage}" for stage in STAGES}
 
 
-def _folders_under_dvc(ws: Workspace) -> set[str]:
-    tracked = [_yaml(path) for path in (*ws.root.glob("*.dvc"), *(ws.root / "data").glob("*.dvc")) if path.is_file()]
-    return {md5 for one in tracked for md5 in _made(one) if md5.endswith(".dir")}
+def _md5s_under_dvc(ws: Workspace, cache: DvcCache) -> set[str]:
+    """Every file and folder that a .dvc file tracks, wherever it stands, with the files of those folders."""
+    tracked = {md5 for path in _dvc_files(ws) for md5 in _made(_yaml(path))}
+    inside = {str(entry["md5"]) for md5 in tracked if md5.endswith(".dir") for entry in cache.entries(md5)}
+    return tracked | inside
+
+
+def _dvc_files(ws: Workspace) -> Iterator[Path]:
+    for folder, folders, names in os.walk(ws.root):
+        # What DVC tracks holds no .dvc file, so millions of images are not walked through.
+        tracked = {name.removesuffix(".dvc") for name in names if name.endswith(".dvc")}
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in tracked]
+        yield from (Path(folder) / name for name in names if name.endswith(".dvc"))
 
 
 def _forget_lock(ws: Workspace) -> None:

@@ -8,6 +8,7 @@ so does the next `graft adapt`.
 from __future__ import annotations
 
 import getpass
+import json
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,14 +17,14 @@ from pathlib import Path
 
 from flows.dvc_commands import dvc_remotes, ensure_dvc, run_dvc
 from flows.dvc_repair import repair
-from flows.erasure import DvcCache, dvc_file_of, forget_results, raw_traces
+from flows.erasure import DvcCache, dvc_file_of, forget_results, forget_site_cache, raw_traces
 from flows.forget_plan import Content, Forgetting, Known, is_ours, near_duplicates_of, tables_of
 from flows.inputs import split_memory_bytes
 from flows.release_items import use_lines, uses_of
 from flows.state import StateRef
-from flows.table_rows import remove_rows
-from flows.workspace_lock import workspace_lock
-from tasks.errors import DataError, UserError, counted
+from flows.table_rows import check_table, remove_rows
+from flows.workspace_lock import check_free, workspace_lock
+from tasks.errors import DataError, StageInputError, UserError, counted
 from tasks.overlay import Forgotten, read_corrections, read_forgotten, write_corrections, write_forgotten
 from tasks.params import Params, load_params
 from tasks.reports import write_bytes
@@ -49,24 +50,26 @@ def forget_here(
     Returns:
         whether the items are forgotten now.
     Raises:
-        DataError: no such item, or no reason.
+        DataError: no such item, no reason, or a table that cannot be read and may name an item.
+        StageInputError: data/items.parquet or .graft/forgetting.json cannot be read.
         WorkspaceError: a run holds the workspace.
     """
     if not reason.strip():
         raise DataError("--reason is empty; say why (a person's request, a licence), it stands in data/forgotten.csv")
     caller = Path.cwd()
+    if dry_run:
+        check_free(workspace)
+        _, summary = _plan(workspace, load_params(workspace.params), given, caller)
+        say(f"{summary}\nnothing was done (--dry-run)")
+        return False
     with workspace_lock(workspace, "forget") as mended:
         params = load_params(workspace.params)
         for line in [*ensure_dvc(workspace), *mended, *repair(workspace)]:
             say(line)
-        interrupted = complete_forgetting(workspace, params, say) if not dry_run else None
+        interrupted = complete_forgetting(workspace, params, say)
         if interrupted and set(given) <= set(interrupted.given):
             return True
-        contents = Known.of(workspace, params).find(given, caller)
-        summary = describe(workspace, params, contents)
-        if dry_run:
-            say(f"{summary}\nnothing was done (--dry-run)")
-            return False
+        contents, summary = _plan(workspace, params, given, caller)
         if not confirm(summary):
             return False
         forgetting = Forgetting(
@@ -79,6 +82,15 @@ def forget_here(
         forgetting.write(workspace.forgetting)
         _carry_out(workspace, params, forgetting, say)
     return True
+
+
+def _plan(workspace: Workspace, params: Params, given: Sequence[str], caller: Path) -> tuple[list[Content], str]:
+    """What `given` means and what will happen to it; changes nothing."""
+    contents = Known.of(workspace, params).find(given, caller)
+    for table in tables_of(workspace, params):
+        if is_ours(workspace, table):
+            check_table(table, params.data.columns.path)
+    return contents, describe(workspace, params, contents)
 
 
 def describe(workspace: Workspace, params: Params, contents: Sequence[Content]) -> str:
@@ -114,7 +126,14 @@ def complete_forgetting(workspace: Workspace, params: Params, say: Callable[[str
     """
     if not workspace.forgetting.is_file():
         return None
-    interrupted = Forgetting.read(workspace.forgetting)
+    try:
+        interrupted = Forgetting.read(workspace.forgetting)
+    except StageInputError as err:
+        raise StageInputError(
+            f"{err}; it names what was being forgotten when a command was interrupted: delete "
+            f"{workspace.relative(workspace.forgetting)} and forget the same items again, by the newest sha256 in "
+            "data/forgotten.csv if their names are gone"
+        ) from err
     say(f"completing the forgetting of {counted(len(interrupted.contents), 'item')} that was interrupted")
     _carry_out(workspace, params, interrupted, say)
     return interrupted
@@ -129,6 +148,7 @@ def _carry_out(workspace: Workspace, params: Params, forgetting: Forgetting, say
         objects = [f"files/md5/{one.md5[:2]}/{one.md5[2:]}" for one in forgetting.contents if one.md5]
         names = ", ".join(objects) or "their objects"
         say(f"a DVC remote may still hold them ({', '.join(remotes)}): delete {names} there")
+    say("git's history and Prefect's own logs (PREFECT_HOME, or the server of PREFECT_API_URL) may still name them")
     say("now: commit data/forgotten.csv and what else git shows as changed, and run `graft adapt`")
 
 
@@ -164,7 +184,7 @@ def _delete_files(workspace: Workspace, params: Params, forgetting: Forgetting) 
         if found.with_suffix("").exists():
             run_dvc(workspace, "add", "--quiet", workspace.relative(found.with_suffix("")))
         else:
-            found.unlink()
+            run_dvc(workspace, "remove", "--quiet", workspace.relative(found))  # its line in .gitignore too
     md5s = {content.md5 for content in forgetting.contents if content.md5}
     traces = raw_traces(cache, forgetting.sha256s, md5s, forgetting.items)
     cache.remove(traces.objects)
@@ -183,11 +203,17 @@ def _drop_results(workspace: Workspace, params: Params, forgetting: Forgetting) 
         page.unlink(missing_ok=True)
     if workspace.splits_lock.is_file():
         write_bytes(workspace.splits_lock, split_memory_bytes(workspace, params))
-    names = [*forgetting.items, *forgetting.sha256s]
+    names = {spelled for name in (*forgetting.items, *forgetting.sha256s) for spelled in _spellings(name)}
     told = [*workspace.reports.glob("outcome-*.json"), *(workspace.private / "runs").rglob("*")]
     for file in (path for path in told if path.is_file()):
         if any(name in file.read_text(encoding="utf-8", errors="replace") for name in names):
             file.unlink(missing_ok=True)
+    forget_site_cache(workspace)
+
+
+def _spellings(name: str) -> set[str]:
+    """A name as text holds it, and as JSON does, whose quotes, backslashes and letters beyond ASCII are escaped."""
+    return {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
 
 
 STEPS: tuple[tuple[str, Step], ...] = (

@@ -15,7 +15,7 @@ from traces import traces
 
 from flows import forget as command
 from flows.data_commands import add_here
-from flows.dvc_commands import ensure_dvc, run_dvc
+from flows.dvc_commands import dvc_site_cache, ensure_dvc, run_dvc
 from flows.forget import ask, complete_forgetting, forget_here
 from flows.forget_plan import Known
 from flows.inputs import write_inputs
@@ -79,9 +79,15 @@ def test_nothing_of_the_item_is_left_but_the_tombstone_and_the_state(workspace: 
     (workspace.private / "runs").mkdir(parents=True, exist_ok=True)
     (workspace.private / "runs" / "1.json").write_text(f'{{"reasons": ["{ITEM}: broken"]}}')
 
+    run_dvc(workspace, "status", "data/raw.dvc")
+    remembered = dvc_site_cache(workspace)
+    assert traces(remembered, [ITEM.encode()]), "DVC remembers paths outside of the workspace"
+
     said = "\n".join(forget(workspace, ITEM))
 
     assert traces(workspace.root, sought) == []
+    assert not remembered.exists()
+    assert "Prefect's own logs (PREFECT_HOME" in said
     assert not workspace.forgetting.exists()
     (row,) = read_forgotten(workspace.forgotten)
     assert (row.sha256, row.reason, row.who) == (sha256, "asked by the owner", "Ada")
