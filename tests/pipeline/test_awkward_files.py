@@ -3,17 +3,54 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from desk import make_desk
+from desk import REPOSITORY, make_desk
 
 from tasks.tables import ITEMS, read_table
 
 TABLE = Path(__file__).parents[1] / "tasks" / "awkward_outcomes.csv"
 WEIGHTS = "mobilenet_v2-fc41a747.pth"
+
+
+def test_data_check_refuses_the_pack_and_names_every_file_that_cannot_be_used(real_data: Path, tmp_path: Path) -> None:
+    def check(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "flows.cli",
+            "data",
+            "check",
+            str(real_data / "data" / "awkward_images"),
+            *more,
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110)
+
+    refused = {
+        f"files/{row['file']}": row["reason"]
+        for row in csv.DictReader(TABLE.open(encoding="utf-8"))
+        if row["outcome"] == "quarantined"
+    }
+    told, listed = check(), check("--json")
+    assert (told.returncode, listed.returncode) == (2, 2), told.stderr + listed.stderr
+    assert "Traceback" not in told.stderr + listed.stderr
+    reasons = {item["path"]: item["reason"] for item in json.loads(listed.stdout)["quarantined"]}
+    assert reasons.keys() == refused.keys()
+    assert all(words in reasons[path] for path, words in refused.items())
+    lines = told.stdout.splitlines()
+    assert lines[0].startswith(f"67 items, {67 - len(refused)} accepted, {len(refused)} quarantined")
+    assert lines[-1] == "refused"
+    shown = [path for path in refused if any(line.startswith(f"    {path}: {reasons[path]}") for line in lines)]
+    assert (len(shown), f"    and {len(refused) - 20} more (--json names every one)" in lines) == (20, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
