@@ -124,3 +124,11 @@ def test_without_a_backbone_of_its_own_a_workspace_keeps_its_cache(held: Workspa
     assert len(list((held.cache / "features").rglob("rows-*"))) == 3
     done = collect_garbage(held, max_bytes=0)
     assert {piece.kind for piece in done.removed} == {"backbone graph", "feature rows"}
+
+
+def test_no_object_goes_while_dvc_is_told_that_a_checkout_has_no_git(committed: Toy) -> None:
+    before = objects(committed)
+    (committed.root / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+    done = collect_garbage(committed.workspace)
+    assert objects(committed) == before
+    assert any("core.no_scm" in reason for reason in reasons(done, "DVC objects"))
