@@ -212,8 +212,10 @@ def _drop_results(workspace: Workspace, params: Params, forgetting: Forgetting) 
 
 
 def _spellings(name: str) -> set[str]:
-    """A name as text holds it, and as JSON does, whose quotes, backslashes and letters beyond ASCII are escaped."""
-    return {name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]}
+    """A name as messages show it, plain or quoted, and as JSON escapes its quotes, backslashes and letters beyond
+    ASCII."""
+    shown = (name, repr(name)[1:-1])
+    return {*shown, *(json.dumps(one, ensure_ascii=ascii_only)[1:-1] for one in shown for ascii_only in (True, False))}
 
 
 STEPS: tuple[tuple[str, Step], ...] = (

@@ -10,6 +10,7 @@ import pytest
 from small_workspace import change_params, copy_workspace
 from traces import traces
 
+from flows.data_commands import add_here
 from flows.dvc_commands import ensure_dvc, run_dvc
 from flows.erasure import DvcCache, file_md5, forget_results
 from flows.forget import complete_forgetting, forget_here
@@ -23,7 +24,7 @@ from tasks.tables import ITEMS, read_table
 from tasks.workspace import Workspace
 
 ITEM = "ember/004.png"
-ODD = 'ember/Kätzchen "4".png'
+ODD = 'ember/Kätzchen "4" \'n.png'
 EARLIER = Path(__file__).resolve().parents[1] / "golden" / "v1" / "items.parquet"
 
 
@@ -54,6 +55,7 @@ def test_logs_that_escape_a_name_go_and_others_stay(workspace: Workspace) -> Non
     (runs / "1.log").write_text(told)
     (runs / "2.json").write_text(json.dumps({"reasons": [f"{ODD}: broken"]}, ensure_ascii=False))
     (runs / "3.log").write_text(json_line(LogLine("ember/005.png is cut short"), "3", "validate", "0"))
+    (runs / "4.log").write_text(json_line(LogLine(f"{ODD!r} is cut short"), "4", "validate", "0"))
     forget(workspace, ODD)
     assert sorted(path.name for path in runs.iterdir()) == ["3.log"]
 
@@ -90,6 +92,15 @@ def test_a_table_that_cannot_be_read_stops_it_before_anything_is_done(workspace:
     assert (workspace.raw / ITEM).is_file()
     assert not workspace.forgetting.exists()
     assert read_forgotten(workspace.forgotten) == []
+
+
+def test_adding_a_folder_whose_table_may_name_a_forgotten_file_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(workspace.raw, tmp_path / "again")
+    (tmp_path / "again" / "labels.csv").write_bytes(f"path,label\n{ITEM},K\xe4tzchen\n".encode("latin-1"))
+    forget(workspace)
+    with pytest.raises(DataError, match=r"again/labels\.csv may name an item .*; save it as UTF-8"):
+        add_here(workspace, tmp_path / "again")
+    assert not (workspace.raw / "labels.csv").exists()
 
 
 def test_a_listing_of_an_earlier_graft_tells_what_there_is(workspace: Workspace) -> None:
