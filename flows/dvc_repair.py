@@ -36,6 +36,7 @@ def repair(ws: Workspace) -> list[str]:
     Raises:
         WorkspaceError: dvc.lock holds the marks of an unresolved merge.
     """
+    _remove_empty_runs(ws)
     return [*_repair_rwlock(ws), *_repair_dvc_lock(ws), *_remove_drafts(ws)]
 
 
@@ -47,6 +48,13 @@ def back_up_dvc_lock(ws: Workspace) -> None:
         unchanged = backup.exists() and backup.read_bytes() == content
         if not unchanged and _is_healthy(content):
             write_bytes(backup, content)
+
+
+def _remove_empty_runs(ws: Workspace) -> None:
+    """A folder of DVC's run cache that lost its records (a removal cut short) ends every stage that looks into it."""
+    for folder in (ws.root / ".dvc" / "cache" / "runs").glob("*/*"):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _backup(ws: Workspace) -> Path:

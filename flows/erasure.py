@@ -132,10 +132,18 @@ def forget_results(ws: Workspace, cache: DvcCache) -> None:
         cache.remove({md5} - kept)
     for run in cache.runs():
         if _is_ours(_yaml(run)):
-            run.unlink(missing_ok=True)
+            _remove_run(run)
     for out in outs_of_stages(ws):
         shutil.rmtree(out) if out.is_dir() and not out.is_symlink() else out.unlink(missing_ok=True)
     _forget_lock(ws)
+
+
+def _remove_run(run: Path) -> None:
+    """Remove a record with its folder, which DVC 3.67 cannot bear to find empty."""
+    run.unlink(missing_ok=True)
+    for folder in (run.parent, run.parent.parent):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def forget_site_cache(ws: Workspace) -> None:

@@ -213,3 +213,16 @@ def test_without_a_copy_the_run_cache_gives_the_outs_back(finished: Toy) -> None
     assert finished.run("one", on_line=lines.append).state == "unchanged"
     assert "removed dvc.lock" in lines[0]
     assert workspace.dvc_lock.read_bytes() == healthy
+
+
+def test_dvc_is_blocked_by_an_empty_folder_of_its_run_cache_and_a_stage_runs_all_the_same(finished: Toy) -> None:
+    workspace = finished.workspace
+    records = [path for path in (workspace.root / ".dvc" / "cache" / "runs").glob("*/*/*") if path.is_file()]
+    assert records
+    for record in records:
+        record.unlink()
+    workspace.dvc_lock.unlink()
+    (workspace.private / "backup" / "dvc.lock").unlink(missing_ok=True)
+    with pytest.raises(WorkspaceError, match="join"):
+        run_dvc(workspace, "repro", "one")
+    assert finished.run("one").state == "done"

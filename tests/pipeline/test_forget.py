@@ -87,6 +87,8 @@ def test_nothing_of_the_item_is_left_but_the_tombstone_and_the_state(workspace: 
 
     assert traces(workspace.root, sought) == []
     assert not remembered.exists()
+    runs = workspace.root / ".dvc" / "cache" / "runs"
+    assert [path for path in runs.rglob("*") if path.is_dir() and not any(path.iterdir())] == []
     assert "Prefect's own logs (PREFECT_HOME" in said
     assert not workspace.forgetting.exists()
     (row,) = read_forgotten(workspace.forgotten)
