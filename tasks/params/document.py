@@ -96,7 +96,18 @@ def _fault(location: Sequence[str | int], fault: Mapping[str, Any]) -> str:
     if fault["type"] == "literal_error":
         allowed = literal_values(location)
         return f"{key}: unknown value {value!r}{did_you_mean(str(value), allowed)}"
-    return f"{key}: {value!r} is not allowed: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    return f"{key}: {value!r} is not allowed: {_complaint(location, fault)}"
+
+
+def _complaint(location: Sequence[str | int], fault: Mapping[str, Any]) -> str:
+    """What is wanted instead, without the names of our types."""
+    if fault["type"] == "model_type":
+        return f"it must be a section of keys ({', '.join(known_keys(location))})"
+    if fault["type"] == "dict_type":
+        return "it must be a section of keys and values, such as {old: new}"
+    text = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    # A class name that stands first keeps its case.
+    return text if text != fault["msg"] else f"{text[0].lower()}{text[1:]}"
 
 
 def known_keys(location: Sequence[str | int]) -> list[str]:

@@ -202,7 +202,7 @@ def test_a_limit_of_no_stage_names_the_nearest_stage() -> None:
         ({7: "seven"}, "class names are texts, 7 is none; put it into quotes"),
         ({"seven": 7}, "class names are texts, 7 is none; put it into quotes"),
         ({"": "b"}, "class names are texts, '' is none"),
-        (["a"], r"data\.label_aliases: \['a'\] is not allowed: input should be a valid dictionary"),
+        (["a"], r"data\.label_aliases: \['a'\] is not allowed: it must be a section of keys and values"),
     ],
 )
 def test_an_alias_leads_straight_to_another_name(aliases: object, complaint: str) -> None:
@@ -236,3 +236,20 @@ def test_a_key_that_moved_names_its_new_place() -> None:
         parse_params({"embed": {"threads": 1}})
     with pytest.raises(ParamsError, match=moved):
         check_key(("embed", "threads"))
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        ({"backbone": 3}, "backbone: 3 is not allowed: it must be a section of keys (name, weights, preprocess)"),
+        ({"limits": {"stages": []}}, "limits.stages: [] is not allowed: it must be a section of keys (validate, embed"),
+        ({"adapt": {"method": 3}}, "adapt.method: 3 is not allowed: it must be a section of keys (name, "),
+        ({"data": {"label_aliases": {"Cat": "Cat"}}}, "{'Cat': 'Cat'} is not allowed: Cat -> Cat goes round"),
+    ],
+)
+def test_a_complaint_names_keys_and_never_our_types(document: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ParamsError) as refused:
+        parse_params(document)
+    assert complaint in str(refused.value)
+    assert "Params" not in str(refused.value)
+    assert "alue error" not in str(refused.value)
