@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
+from flows.yaml_tails import commented, cut_tail, sew_tail
 from tasks.errors import DataError, ParamsError
 from tasks.params import Params, load_params, parse_params
 from tasks.params.document import check_key, path_rule
@@ -175,13 +176,16 @@ def round_trip_yaml() -> YAML:
 
 
 def _put(document: CommentedMap, edit: Edit) -> None:
+    tail = cut_tail(document, edit.key)
     place = document
     for part in edit.key[:-1]:
         if not isinstance(place.get(part), CommentedMap):
             place[part] = CommentedMap()
         place = place[part]
     if edit.key[-1] not in place or place[edit.key[-1]] != edit.value:
-        place[edit.key[-1]] = edit.value
+        place[edit.key[-1]] = commented(edit.value)
+    if tail:
+        sew_tail(document, edit.key, tail)
 
 
 def _plain(value: Any) -> Any:

@@ -171,3 +171,22 @@ def test_an_edit_reaches_a_section_that_the_file_leaves_out(workspace: Workspace
     params, _ = edit_params(workspace, [Edit(("split", "near_duplicates", "max_hamming"), 4)])
     assert params.split.near_duplicates.max_hamming == 4
     assert load_params(workspace.params) == params
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["data.label_aliases={cat: dog, hen: bird}"],
+        ["data.label_aliases={cat: dog}", "data.label_aliases={}"],
+        ["limits.stages.embed.threads=1", "limits.stages.validate.threads=1"],
+        ["evaluate.baselines=[majority]", "evaluate.baselines=[raw_pixels]"],
+    ],
+    ids=["children", "children and none again", "children of children", "a list"],
+)
+def test_sections_stay_apart_and_a_key_stays_with_its_children(workspace: Workspace, texts: list[str]) -> None:
+    before = workspace.params.read_text().split("\n\n")
+    for text in texts:
+        set_key(workspace, text)
+    after = workspace.params.read_text().split("\n\n")
+    assert [part.split(":")[0] for part in after] == [part.split(":")[0] for part in before]
+    assert sum(old != new for old, new in zip(before, after, strict=True)) == (0 if "{}" in texts[-1] else 1)
