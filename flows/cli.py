@@ -48,15 +48,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _exit_on_term)
     start_logs(early_format(sys.argv[1:], os.environ))
     try:
-        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(args=sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="graft")
     except GraftError as err:
         _fail(err)
     except OSError as err:
         say(f"graft: {_disk_fault(err)}", "error")
         code = EXIT_CODES["failed"]
     except TyperException as err:
-        say(f"graft: {err.format_message()} (graft --help shows what there is)", "error")
-        code = EXIT_CODES["failed"]
+        code = _usage_fault(err)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as ending:
@@ -159,18 +158,26 @@ def gc(
     keep_runs: Annotated[
         int, typer.Option("--keep-runs", metavar="N", min=0, help="Runs that keep result and log.")
     ] = 20,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before releases go.")] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Remove what nothing refers to from caches, run workspaces, checkpoints and DVC's cache.
 
-    With --max-bytes also the least recently used of what may be of use, old releases among it. What is live, the
-    release before it, the newest two releases and a workspace in which a run works are never touched.
+    With --max-bytes also the least recently used of what may be of use, old releases among it: those are named and
+    asked for first. What is live, the release before it, the newest two releases and a workspace in which a run works
+    are never touched.
     """
+    from flows.forget import ask
     from flows.gc import collect_garbage, parse_size, report_text
 
     limit = None if max_bytes is None else parse_size(max_bytes)
-    collection = collect_garbage(Workspace.find(workspace), dry_run, limit, keep_runs)
+
+    def confirm(releases: str) -> bool:
+        terminal = sys.stdin.isatty() and not as_json
+        return yes or ask(releases, False, terminal, question="remove them and all else that may go?", show=say)
+
+    collection = collect_garbage(Workspace.find(workspace), dry_run, limit, keep_runs, confirm)
     print(collection.model_dump_json() if as_json else report_text(collection))
 
 
@@ -274,6 +281,16 @@ def result_of(run: Callable[[], RunResult], new_run_id: Callable[[], str]) -> Ru
         return RunResult(run_id=new_run_id(), state=state, reasons=str(err).splitlines())
     except OSError as err:
         return RunResult(run_id=new_run_id(), state="failed", reasons=[_disk_fault(err)])
+
+
+def _usage_fault(err: TyperException) -> int:
+    """What is wrong with the command line, and whose help shows what there is; `graft data` alone is no fault."""
+    context = getattr(err, "ctx", None)
+    if context and not err.format_message():  # The help is printed by then.
+        return EXIT_CODES["released"]
+    command = context.command_path if context else "graft"
+    say(f"graft: {err.format_message()} ({command} --help shows what there is)", "error")
+    return EXIT_CODES["failed"]
 
 
 def _disk_fault(err: OSError) -> str:

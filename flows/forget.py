@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -228,19 +229,27 @@ STEPS: tuple[tuple[str, Step], ...] = (
 """In this order: from the tombstone on the item cannot come back, whatever happens to the rest."""
 
 
-def ask(summary: str, yes: bool, is_terminal: bool, read: Callable[[str], str] = input) -> bool:
+def ask(
+    summary: str,
+    yes: bool,
+    is_terminal: bool,
+    read: Callable[[str], str] = input,
+    question: str = "forget them for good?",
+    show: Callable[[str], object] = print,
+) -> bool:
     """Show what will happen and have a person agree.
 
     Raises:
         UserError: nobody is there to agree and --yes was not given.
     """
-    print(summary, flush=True)
+    show(summary)
+    sys.stdout.flush()
     if yes:
         return True
     if not is_terminal:
         raise UserError("this cannot be undone; add --yes to agree to it without being asked")
     try:
-        answer = read("forget them for good? [y/N] ")
+        answer = read(f"{question} [y/N] ")
     except EOFError:  # Ctrl-D
         print(flush=True)
         return False

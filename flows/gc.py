@@ -6,7 +6,7 @@ import fcntl
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,6 +29,8 @@ UNITS = {
     **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", 1)},
 }
 CACHE_LOCK = ".gc.lock"
+LEAST_BARE_SIZE = 10**6
+"""A number without a unit below this is a slip: who writes 5 means 5GB. 0 is the same in every unit."""
 
 
 class Piece(Record):
@@ -53,13 +55,18 @@ class Collection(Record):
 
 
 def collect_garbage(
-    workspace: Workspace, dry_run: bool = False, max_bytes: int | None = None, keep_runs: int = KEEP_RUNS
+    workspace: Workspace,
+    dry_run: bool = False,
+    max_bytes: int | None = None,
+    keep_runs: int = KEEP_RUNS,
+    confirm: Callable[[str], bool] = lambda _: True,
 ) -> Collection:
     """Remove what nothing refers to, and with `max_bytes` the least recently used of what may go, until it is under.
 
     Args:
         max_bytes: what all that is listed may take; what must stay is never removed for it.
         keep_runs: how many runs keep their result and log.
+        confirm: shown the releases that would go, where there are any; False ends it with nothing removed.
     Raises:
         WorkspaceError: a run holds the workspace; nothing was touched.
     """
@@ -70,6 +77,10 @@ def collect_garbage(
         for line in mended:
             say(line)
         collection, going = _judged(workspace, max_bytes, keep_runs, dry_run=False)
+        losing = [piece for piece in collection.removed if piece.kind == "release"]
+        if losing and not confirm(_releases_text(losing)):
+            undone = [*collection.notes, "nothing was removed"]
+            return collection.model_copy(update={"dry_run": True, "notes": undone})
         spared = _sweep(workspace, going)
         return _with_spared(collection, spared)
 
@@ -78,7 +89,7 @@ def parse_size(text: str) -> int:
     """Bytes of `5GB`, `1.5 GiB`, `200 MB` or a plain number.
 
     Raises:
-        ParamsError: it is no size.
+        ParamsError: it is no size, or a number without a unit that is none that anybody means.
 
     >>> parse_size("1.5kB"), parse_size("1 KiB")
     (1500, 1024)
@@ -86,7 +97,18 @@ def parse_size(text: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if found is None or found[2].lower() not in UNITS:
         raise ParamsError(f"--max-bytes {text!r} is no size; write 5GB, 500MB, 1.5GiB or a number of bytes")
-    return int(float(found[1]) * UNITS[found[2].lower()])
+    size = int(float(found[1]) * UNITS[found[2].lower()])
+    if not found[2] and 0 < size < LEAST_BARE_SIZE:
+        raise ParamsError(
+            f"--max-bytes {text.strip()} is {size} bytes; write {text.strip()}GB (or {size}B if you mean it)"
+        )
+    return size
+
+
+def _releases_text(releases: Sequence[Piece]) -> str:
+    """The releases that --max-bytes would take, for the person who is asked."""
+    lines = [f"  {piece.name}  {size_text(piece.bytes)}" for piece in releases]
+    return "\n".join([f"--max-bytes takes {counted(len(releases), 'release')} out of the store for good:", *lines])
 
 
 def _judged(

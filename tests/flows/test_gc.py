@@ -388,10 +388,41 @@ def test_killed_in_the_middle_no_release_is_half_there_and_the_next_collection_t
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("5GB", 5 * 10**9), ("1.5 GiB", 3 * 2**29), ("200mb", 2 * 10**8), ("0", 0), ("17", 17)]
+    ("text", "size"),
+    [("5GB", 5 * 10**9), ("1.5 GiB", 3 * 2**29), ("200mb", 2 * 10**8), ("0", 0), ("17B", 17), ("2000000", 2 * 10**6)],
 )
 def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert parse_size(text) == size
+
+
+def test_a_bare_number_that_nobody_means_is_refused_with_what_was_meant() -> None:
+    with pytest.raises(ParamsError, match=r"--max-bytes 5 is 5 bytes; write 5GB"):
+        parse_size("5")
+
+
+def test_releases_go_only_when_they_are_agreed_to(toy: Toy, tmp_path: Path) -> None:
+    stored = releases(toy.workspace, tmp_path, 4)
+    shown: list[str] = []
+    unwilling = collect_garbage(toy.workspace, max_bytes=0, confirm=lambda text: bool(shown.append(text)))
+    assert all(folder.exists() for folder in stored)
+    assert "nothing was removed" in report_text(unwilling)
+    assert "2 releases out of the store for good" in shown[0]
+    assert all(folder.name in shown[0] for folder in stored[:2])
+    assert gone(collect_garbage(toy.workspace, max_bytes=0, confirm=lambda _: True), "release")
+
+
+@pytest.mark.parametrize("json", [(), ("--json",)])
+def test_without_a_terminal_releases_want_yes(toy: Toy, tmp_path: Path, json: tuple[str, ...]) -> None:
+    stored = releases(toy.workspace, tmp_path, 4)
+    command = [sys.executable, "-m", "flows.cli", "gc", "--max-bytes", "0", "--workspace", str(toy.root), *json]
+    asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert stored[0].name in asked.stderr
+    assert "add --yes" in asked.stderr
+    assert all(folder.exists() for folder in stored)
+    agreed = subprocess.run([*command, "--yes"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert agreed.returncode == 0, agreed.stderr
+    assert [folder.exists() for folder in stored] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("text", ["", "five", "5 XB", "-1GB", "1e9"])
