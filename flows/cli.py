@@ -109,16 +109,19 @@ def plan(
     from flows.plan import plan_here
 
     here, edits = wanted_edits(workspace, data, set_)
-    steps = plan_here(here, edits)
+    planned = plan_here(here, edits)
+    steps = planned.steps
     if as_json:
         print(
             json.dumps([{"stage": step.stage, "runs": bool(step.reasons), "reasons": step.reasons} for step in steps])
         )
-        return
-    for step in steps:
+    for step in [] if as_json else steps:
         print(
             f"{step.stage:<9} {'run   ' if step.reasons else 'skip  '} {'; '.join(step.reasons) or 'nothing changed'}"
         )
+    sys.stdout.flush()
+    for line in planned.short:
+        say(f"note: a run would not start: {line}", "warning")
 
 
 @app.command()

@@ -22,6 +22,7 @@ from tasks.threads import usable_cores
 from tasks.workspace import Workspace
 
 GPU_SECONDS = 10.0
+MIGRATE = "`graft migrate`"
 SAFE_CACHE_TYPES = {"reflink", "copy"}
 
 
@@ -57,7 +58,10 @@ def _params(workspace: Workspace) -> Finding:
     try:
         load_params(workspace.params)
     except GraftError as err:
-        return Finding(check="params", state="wrong", detail=str(err), mend="edit params.yaml as the message says")
+        # An error of ours says what is wrong first; of a file of the version before, the mend is one command.
+        detail, earlier, _ = str(err).partition(f"; run {MIGRATE}")
+        mend = f"{MIGRATE} (`graft migrate --dry-run` shows the change)" if earlier else "edit params.yaml as it says"
+        return Finding(check="params", state="wrong", detail=detail, mend=mend)
     return Finding(check="params", state="ok", detail="params.yaml is valid")
 
 
@@ -115,20 +119,27 @@ def _limits(workspace: Workspace) -> list[Finding]:
     """Disk, memory and threads as a run of every stage would ask for them."""
     try:
         params = load_params(workspace.params)
+    except GraftError:  # The finding on params.yaml says why.
+        detail = "not compared with what a run asks for: params.yaml says that"
+        return [Finding(check="disk", state="note", detail=f"{_free_gb(workspace):.1f} GB free; {detail}")]
+    try:
         disk, memory = disk_shortfalls(workspace, params, EVERYTHING), memory_shortfalls(params, EVERYTHING)
     except GraftError as err:
-        mend = "mend params.yaml and .dvc/config first"
+        mend = "mend .dvc/config first"
         return [Finding(check="disk", state="wrong", detail=str(err).splitlines()[0], mend=mend)]
-    free_gb, available_gb = shutil.disk_usage(workspace.root).free / 1e9, available_bytes() / 1e9
     found = [
-        _short("disk", disk, f"{free_gb:.1f} GB free"),
-        _short("memory", memory, f"{available_gb:.1f} GB available"),
+        _short("disk", disk, f"{_free_gb(workspace):.1f} GB free"),
+        _short("memory", memory, f"{available_bytes() / 1e9:.1f} GB available"),
     ]
     threads = thread_warnings(params, EVERYTHING)
     if threads:
         mend = "lower limits.threads, or set it to 0 for every core"
         return [*found, Finding(check="threads", state="note", detail="; ".join(threads), mend=mend)]
     return [*found, Finding(check="threads", state="ok", detail=f"{usable_cores()} cores")]
+
+
+def _free_gb(workspace: Workspace) -> float:
+    return shutil.disk_usage(workspace.root).free / 1e9
 
 
 def _short(check: str, shortfalls: list[str], well: str) -> Finding:

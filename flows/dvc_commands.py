@@ -58,6 +58,19 @@ def dvc_status(ws: Workspace) -> dict[str, list[str]]:
         raise WorkspaceError(f"`dvc status --json` in {ws.root} gave no JSON object: {output[:300]!r}") from err
 
 
+def locked_stages(ws: Workspace) -> set[str]:
+    """The stages of which dvc.lock remembers a result; none where it is not there or cannot be read."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        lock = YAML(typ="safe").load(ws.dvc_yaml.with_suffix(".lock").read_bytes())
+    except (OSError, YAMLError):
+        return set()
+    stages = lock.get("stages") if isinstance(lock, dict) else None
+    return set(stages) if isinstance(stages, dict) else set()
+
+
 def run_dvc(ws: Workspace, *arguments: str, timeout_seconds: float = STATUS_TIMEOUT_SECONDS) -> str:
     """Run a short DVC command in the workspace; returns its stdout.
 

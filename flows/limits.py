@@ -78,10 +78,19 @@ def disk_shortfalls(workspace: Workspace, params: Params, due: Sequence[str]) ->
         wanted, free = params.limits.of(stages[0]).free_disk_gb, free_bytes(first[device]) / 1e9
         if free < wanted:
             lines.append(
-                f"{', '.join(stages)}: {free:.3g} GB of disk are free at {first[device]}, {key} wants {wanted:g}; free "
-                f"{wanted - free:.3g} GB (`graft gc --dry-run` shows what may go), or lower {key}"
+                f"{', '.join(stages)}: {_gb(free)} GB of disk are free at {first[device]}, {key} wants {wanted:.15g}; "
+                f"free {_gb(wanted - free)} GB (`graft gc --dry-run` shows what may go), or lower {key}"
             )
     return lines
+
+
+def _gb(size: float) -> str:
+    """A size without an exponent.
+
+    >>> _gb(99998.7), _gb(12.345), _gb(0.5)
+    ('99999', '12.3', '0.5')
+    """
+    return f"{size:.0f}" if size >= 1000 else f"{size:.3g}"
 
 
 def memory_shortfalls(params: Params, due: Iterable[str]) -> list[str]:
@@ -93,8 +102,8 @@ def memory_shortfalls(params: Params, due: Iterable[str]) -> list[str]:
             asking.setdefault((params.limits.key(stage, "memory_gb"), limit_gb), []).append(stage)
     available = available_bytes() / 1e9 if asking else 0.0
     return [
-        f"{', '.join(stages)}: {available:.3g} GB of memory are available, {key} is {limit_gb:g}; end other "
-        f"programs, or lower {key} to what is there"
+        f"{', '.join(stages)}: {_gb(available)} GB of memory are available, {key} is {limit_gb:.15g}; end "
+        f"other programs, or lower {key} to what is there"
         for (key, limit_gb), stages in asking.items()
         if limit_gb > available
     ]

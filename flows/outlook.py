@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.dvc_commands import dvc_status
+from flows.dvc_commands import dvc_status, locked_stages
 from flows.result import RunResult
 from flows.store import stored_release
 from tasks.errors import GraftError
@@ -16,6 +16,7 @@ from tasks.reports.qualification import Qualification
 from tasks.workspace import STAGES, Workspace
 
 RELEASE_STAGES = ("export", "qualify")
+CODE = "tasks/"
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,34 @@ class Step:
 
 def plan_steps(workspace: Workspace) -> list[Step]:
     """Every stage in order. A stage whose own inputs stand, but behind one that runs, may turn out unchanged."""
-    changes = dvc_status(workspace)
+    changes, known = dvc_status(workspace), locked_stages(workspace)
     steps, upstream = [], ""
     for stage in STAGES:
-        reasons = changes.get(stage, [])
+        reasons = _told(changes.get(stage, []), stage in known)
         if not reasons and upstream:
             reasons = [f"if {upstream} gives another result"]
         elif reasons and not upstream:
             upstream = stage
         steps.append(Step(stage, reasons))
     return steps
+
+
+def _told(reasons: Sequence[str], known: bool) -> list[str]:
+    """Reasons for a person: code folded to a count, and all of them to one where no result stands to differ from."""
+    if reasons and not known:
+        return ["no earlier result here"]
+    code = [reason for reason in reasons if reason.startswith(CODE)]
+    if len(code) < 2:
+        return list(reasons)
+    return [f"{len(code)} files of {CODE} changed", *(reason for reason in reasons if reason not in code)]
+
+
+def publish_step(workspace: Workspace, params: Params, steps: Sequence[Step]) -> Step:
+    """Publishing, which is no stage of DVC's: it copies a release that qualified and that the store does not hold."""
+    if any(step.reasons for step in steps):
+        return Step("publish", ["if qualify passes another release"])
+    standing = finished_result(workspace, params, "plan", steps)
+    return Step("publish", [] if standing else ["the store does not hold the qualified release, or not unharmed"])
 
 
 def finished_result(workspace: Workspace, params: Params, run_id: str, steps: Sequence[Step]) -> RunResult | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 from flows.dvc_commands import ensure_dvc
 from flows.inputs import write_inputs
-from flows.outlook import Step, plan_steps
+from flows.limits import shortfalls
+from flows.outlook import Step, plan_steps, publish_step
 from flows.params_file import Edit, edited_params
 from flows.tentative import tried
 from flows.workspace_lock import workspace_lock
@@ -20,7 +22,15 @@ from tasks.tree import check_tree
 from tasks.workspace import Workspace
 
 
-def plan_here(workspace: Workspace, edits: Sequence[Edit]) -> list[Step]:
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, publish last, and what this machine is short of for it, one line each."""
+
+    steps: list[Step]
+    short: list[str]
+
+
+def plan_here(workspace: Workspace, edits: Sequence[Edit]) -> Plan:
     """Every stage with the reasons why it would run; params.yaml ends as it was.
 
     Raises:
@@ -34,7 +44,10 @@ def plan_here(workspace: Workspace, edits: Sequence[Edit]) -> list[Step]:
             edited.keep()
         trial = tried(workspace, edited.text, say) if edits and edited.diff else nullcontext()
         with trial, restored(workspace, bool(edits)):
-            return _steps(workspace, edited.params)
+            steps = _steps(workspace, edited.params)
+            steps.append(publish_step(workspace, edited.params, steps))
+            due = [step.stage for step in steps if step.reasons]
+            return Plan(steps, shortfalls(workspace, edited.params, due))
 
 
 def _steps(workspace: Workspace, params: Params) -> list[Step]:

@@ -403,9 +403,14 @@ def test_a_bare_number_that_nobody_means_is_refused_with_what_was_meant() -> Non
 def test_releases_go_only_when_they_are_agreed_to(toy: Toy, tmp_path: Path) -> None:
     stored = releases(toy.workspace, tmp_path, 4)
     shown: list[str] = []
-    unwilling = collect_garbage(toy.workspace, max_bytes=0, confirm=lambda text: bool(shown.append(text)))
+
+    def unwilling(text: str) -> bool:
+        shown.append(text)
+        return False
+
+    done = collect_garbage(toy.workspace, max_bytes=0, confirm=unwilling)
     assert all(folder.exists() for folder in stored)
-    assert "nothing was removed" in report_text(unwilling)
+    assert "nothing was removed" in report_text(done)
     assert "2 releases out of the store for good" in shown[0]
     assert all(folder.name in shown[0] for folder in stored[:2])
     assert gone(collect_garbage(toy.workspace, max_bytes=0, confirm=lambda _: True), "release")

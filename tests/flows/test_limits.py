@@ -82,3 +82,20 @@ def test_doctor_shows_what_a_run_would_be_short_of(toy: Toy, small_machine: None
     assert "limits.stages.publish.free_disk_gb wants 9" in found["disk"].detail
     assert "free 7 GB" in found["disk"].mend
     assert "limits.stages.embed.memory_gb is 8" in found["memory"].detail
+
+
+def test_doctor_names_params_of_the_version_before_once_with_the_command_that_mends_them(toy: Toy) -> None:
+    (toy.root / "params.yaml").write_text("schema_version: 1\n")
+    found = {finding.check: finding for finding in examine(toy.workspace)}
+    assert found["params"].state == "wrong"
+    assert found["params"].detail.endswith("has schema_version 1, this Graft reads 2")
+    assert found["params"].mend.startswith("`graft migrate`")
+    assert found["disk"].state == "note"
+    assert "schema_version" not in found["disk"].detail
+
+
+def test_sizes_are_written_without_an_exponent(toy: Toy, small_machine: None) -> None:
+    params = parse_params({"limits": {"free_disk_gb": 1e6, "memory_gb": 99999.5}})
+    disk, memory = shortfalls(toy.workspace, params, ["gate"])
+    assert "wants 1000000; free 999998 GB" in disk
+    assert "is 99999.5; end" in memory

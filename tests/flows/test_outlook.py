@@ -1,0 +1,95 @@
+"""What `graft plan` says of each stage, of publish and of the room that a run would need."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from toy_workspace import Toy
+
+from flows import cli, limits, outlook, plan
+from flows.dvc_commands import locked_stages
+from flows.outlook import Step, plan_steps, publish_step
+from flows.plan import plan_here
+from tasks.params import Params, parse_params
+from tasks.workspace import STAGES, Workspace
+
+
+def reasons(monkeypatch: pytest.MonkeyPatch, toy: Toy, known: set[str], *found: str) -> list[str]:
+    """What is said of validate, of which DVC says `found`."""
+    monkeypatch.setattr(outlook, "dvc_status", lambda _: {"validate": [*found]})
+    monkeypatch.setattr(outlook, "locked_stages", lambda _: known)
+    return plan_steps(toy.workspace)[0].reasons
+
+
+def test_a_stage_without_a_result_is_told_in_four_words(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = reasons(monkeypatch, toy, set(), "tasks/a.py modified", "params.yaml data.columns new")
+    assert told == ["no earlier result here"]
+
+
+def test_changed_code_is_counted_and_data_and_params_are_named(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = ("data/raw modified", "tasks/a.py modified", "tasks/b.py new", "params.yaml split modified")
+    told = reasons(monkeypatch, toy, {"validate"}, *found)
+    assert told == ["2 files of tasks/ changed", "data/raw modified", "params.yaml split modified"]
+
+
+def test_one_changed_file_of_code_is_named(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = reasons(monkeypatch, toy, {"validate"}, "tasks/a.py modified", "data/raw modified")
+    assert told == ["tasks/a.py modified", "data/raw modified"]
+
+
+def test_dvc_lock_names_the_stages_that_have_a_result(finished: Toy) -> None:
+    assert locked_stages(finished.workspace) == {"one"}
+    (finished.root / "dvc.lock").write_text("{")
+    assert locked_stages(finished.workspace) == set()
+    (finished.root / "dvc.lock").unlink()
+    assert locked_stages(finished.workspace) == set()
+
+
+def test_publish_follows_what_qualifies(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, idle = Params(), [Step(stage, []) for stage in STAGES]
+    running = [*idle[:-1], Step("qualify", ["params.yaml qualify modified"])]
+    assert publish_step(toy.workspace, params, running).reasons == ["if qualify passes another release"]
+    assert "store does not hold" in publish_step(toy.workspace, params, idle).reasons[0]
+    monkeypatch.setattr(outlook, "finished_result", lambda *_: object())
+    assert publish_step(toy.workspace, params, idle).reasons == []
+
+
+@pytest.fixture
+def short(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace that asks for more disk than there is, and of which embed would run."""
+    monkeypatch.setattr(limits, "free_bytes", lambda _: 2 * 10**9)
+    params = parse_params({"limits": {"free_disk_gb": 99999}})
+    monkeypatch.setattr(plan, "edited_params", lambda *_: plan_edits(params, toy.workspace))
+    monkeypatch.setattr(plan, "_steps", lambda *_: [Step("validate", []), Step("embed", ["data/raw modified"])])
+    return toy.workspace
+
+
+def plan_edits(params: Params, workspace: Workspace) -> object:
+    from flows.params_file import EditedParams
+
+    return EditedParams(workspace.params, params, "", "")
+
+
+def test_a_plan_names_what_a_run_would_be_short_of(short: Workspace) -> None:
+    planned = plan_here(short, [])
+    assert [step.stage for step in planned.steps] == ["validate", "embed", "publish"]
+    (line,) = planned.short
+    assert "embed, publish: 2 GB of disk are free" in line
+    assert "limits.free_disk_gb wants 99999; free 99997 GB" in line
+
+
+def test_shortfalls_come_after_the_steps_on_stderr(
+    short: Workspace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "wanted_edits", lambda *_: (short, []))
+    for extra in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", ["graft", "plan", *extra])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
+        shown = capfd.readouterr()
+        assert "wants 99999" in shown.err
+        assert "wants" not in shown.out
+    assert [step["stage"] for step in json.loads(shown.out)] == ["validate", "embed", "publish"]
