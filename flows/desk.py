@@ -65,9 +65,13 @@ def adapt_here(
         due = EVERYTHING if force_flow else [*(step.stage for step in steps if step.reasons), "publish"]
         try:
             warnings = check_limits(workspace, params, due)
-        except WorkspaceError:
+        except WorkspaceError as err:
+            if not edited.diff:
+                raise
             write_bytes(workspace.params, before)
-            raise
+            raise WorkspaceError(
+                f"{err}\nparams.yaml is as it was before: nothing of the change above was kept"
+            ) from err
         for line in warnings:
             say(f"warning: {line}", "warning")
         return run_flow(workspace, run_id)
