@@ -67,6 +67,27 @@ def list_items(
     return listing
 
 
+def check_layout(root: Path) -> None:
+    """Look at every entry of a folder, as `tasks.tree` does, and whether its folders can say labels.
+
+    Costs no more than `tasks.tree.check_tree`, which lists the same entries.
+
+    Raises:
+        DataError: the tree cannot be read, holds no images, or none below a class folder.
+    """
+    if not any("/" in file.path and _is_image(file.path) for file in walk(root)):
+        refuse_flat(list_items(root))
+
+
+def refuse_flat(listing: Listing) -> None:
+    """Raise a DataError if the listing is a folder of images that are in no class folder."""
+    if listing.layout == "flat":
+        raise DataError(
+            f"{listing.root} holds {counted(len(listing.items), 'image')} but no class folders; put each class into a "
+            "folder of its name, or name a table of paths and labels (params.yaml: data.table)"
+        )
+
+
 def item_root(path: Path) -> Path:
     """The folder that item paths are relative to: `path` itself, or the folder of the table that it names."""
     return path.parent if path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir() else path

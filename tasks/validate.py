@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from tasks.errors import ContractBroken, DataError
 from tasks.item_table import data_digest, found_columns, item_table
-from tasks.layouts import Listing, list_items
+from tasks.layouts import Listing, list_items, refuse_flat
 from tasks.modalities.images import Inspection, inspect_files
 from tasks.params import Params, ValidateParams
 from tasks.plots.validation_page import DataSources, render_validation_page, write_validation_page
@@ -49,11 +49,7 @@ def validate(workspace: Workspace, params: Params) -> None:
     table = workspace.resolve(params.data.table) if params.data.table else None
     data, overlay = params.data, workspace_overlay(workspace, params)
     listing = list_items(workspace.resolve(data.path), table, data.columns, overlay.aliases)
-    if listing.layout == "flat":
-        raise DataError(
-            f"{listing.root} holds {len(listing.items)} images but no class folders; put each class into a folder of "
-            "its name, or name a table of paths and labels (params.yaml: data.table)"
-        )
+    refuse_flat(listing)
     suite = workspace.resolve(params.validate_.suite) if params.validate_.suite else None
     threads = params.limits.of("validate").threads
     found = examine(listing, params.validate_, suite, labelled=True, overlay=overlay, threads=threads)

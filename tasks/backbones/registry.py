@@ -144,3 +144,56 @@ def find_backbone(name: str) -> Backbone:
             "set backbone.name to a smaller one of its family (regnet_y_32gf, vit_l_16)"
         )
     return row
+
+
+_SECOND_RECIPE = frozenset(
+    {
+        "efficientnet_b1",
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "regnet_x_16gf",
+        "regnet_x_1_6gf",
+        "regnet_x_32gf",
+        "regnet_x_3_2gf",
+        "regnet_x_400mf",
+        "regnet_x_800mf",
+        "regnet_x_8gf",
+        "regnet_y_16gf",
+        "regnet_y_1_6gf",
+        "regnet_y_32gf",
+        "regnet_y_3_2gf",
+        "regnet_y_400mf",
+        "regnet_y_800mf",
+        "regnet_y_8gf",
+        "resnet101",
+        "resnet152",
+        "resnet50",
+        "resnext101_32x8d",
+        "resnext50_32x4d",
+        "wide_resnet101_2",
+        "wide_resnet50_2",
+    }
+)
+"""Those that torchvision trained a second time, as IMAGENET1K_V2."""
+
+_SWAG = frozenset(
+    {
+        "regnet_y_16gf",
+        "regnet_y_32gf",
+        "regnet_y_128gf",
+        "vit_b_16",
+        "vit_h_14",
+        "vit_l_16",
+    }
+)
+"""Those with weights from SWAG, end to end and linear."""
+
+_SWAG_ALONE = frozenset({"regnet_y_128gf", "vit_h_14"})
+
+
+def weights_names(name: str) -> list[str]:
+    """What torchvision calls the weights of an architecture, known without importing torch (seconds)."""
+    names = [] if name in _SWAG_ALONE else ["IMAGENET1K_V1"]
+    names += ["IMAGENET1K_V2"] if name in _SECOND_RECIPE else []
+    names += ["IMAGENET1K_FEATURES"] if name == "vgg16" else []
+    return names + (["IMAGENET1K_SWAG_E2E_V1", "IMAGENET1K_SWAG_LINEAR_V1"] if name in _SWAG else [])

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models import SqueezeNet1_0_Weights, get_model
+from torchvision.models import SqueezeNet1_0_Weights, get_model, get_model_weights
 
 from tasks.backbones.bodies import body_of
-from tasks.backbones.registry import find_backbone
+from tasks.backbones.registry import BACKBONES, find_backbone, weights_names
 from tasks.backbones.weights import BUNDLED_ARCHITECTURE, LoadedWeights, load, locate
 from tasks.digests import file_sha256
 from tasks.errors import WeightsError
@@ -100,6 +100,16 @@ def test_an_unknown_torchvision_name_is_refused_with_what_this_backbone_may_have
     with pytest.raises(WeightsError, match=r"'IMAGENET1K_V7' is no torchvision weights name") as caught:
         load_from(tmp_path, "IMAGENET1K_V7", name=name)
     assert f"of {name}; did you mean 'IMAGENET1K_V1'? known: {known} a local .pth or" in str(caught.value)
+
+
+def test_an_unknown_torchvision_name_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"'IMAGENET1K_V9' is no torchvision weights name of squeezenet1_0"):
+        locate(backbone_params("IMAGENET1K_V9"), tmp_path)
+
+
+def test_the_weights_names_are_torchvisions() -> None:
+    ours = {name: weights_names(name) for name in BACKBONES}
+    assert ours == {name: [weights.name for weights in get_model_weights(name)] for name in BACKBONES}
 
 
 # local files
