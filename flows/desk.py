@@ -19,6 +19,7 @@ from flows.params_file import Edit, edited_params
 from flows.result import RunResult
 from flows.workspace_lock import workspace_lock
 from tasks.errors import DataError, GraftError, StageFailed, WorkspaceError
+from tasks.layouts import check_layout
 from tasks.params import Params
 from tasks.reports import write_bytes
 from tasks.sample import sample_is_current, write_sample
@@ -81,7 +82,8 @@ def prepare_data(workspace: Workspace, params: Params) -> None:
     """Write the embedded sample if it is asked for, and look at every entry before DVC does.
 
     Raises:
-        DataError: the tree holds what DVC or a reader would hang or fail on; every entry is named.
+        DataError: the tree holds what DVC or a reader would hang or fail on (every entry is named), no images, or no
+            class folders.
     """
     data, sample = workspace.resolve(params.data.path), params.sample
     if data.is_file():
@@ -91,7 +93,7 @@ def prepare_data(workspace: Workspace, params: Params) -> None:
     if data == workspace.sample and not sample_is_current(data, sample.labels_per_class, sample.seed):
         write_sample(data, sample.labels_per_class, sample.seed)
         say(f"wrote the embedded sample to {workspace.relative(data)}")
-    check_tree(data)
+    check_tree(data) if params.data.table else check_layout(data)
 
 
 def run_flow(workspace: Workspace, run_id: str) -> RunResult:
