@@ -120,7 +120,7 @@ def _limits(workspace: Workspace) -> list[Finding]:
     try:
         params = load_params(workspace.params)
     except GraftError:  # The finding on params.yaml says why.
-        detail = "not compared with what a run asks for: params.yaml says that"
+        detail = "what a run asks for is not known before params.yaml is mended"
         return [Finding(check="disk", state="note", detail=f"{_free_gb(workspace):.1f} GB free; {detail}")]
     try:
         disk, memory = disk_shortfalls(workspace, params, EVERYTHING), memory_shortfalls(params, EVERYTHING)

@@ -27,6 +27,12 @@ from tasks.workspace import Workspace
 
 STOCK_COMMENT = "0 takes every core"
 """What params.yaml of version 1 said beside embed.threads; its new place says so itself."""
+ARRIVED = {
+    "review": "max_items: which items a person is asked to look at",
+    "report": "thumbnails: whether the pages show images",
+    "limits": "memory_gb, threads, free_disk_gb, stages: what a stage may take of the machine",
+}
+"""Sections that came with version 2, with their keys."""
 VERSION_LINE = re.compile(r"(?m)^(schema_version\s*:\s*)\d+")
 
 
@@ -84,7 +90,16 @@ def migrate_here(workspace: Workspace, dry_run: bool) -> str:
         if dry_run:
             return f"{migrated.diff.rstrip()}\nnothing was written (--dry-run)"
         migrated.keep()
-        return f"{migrated.diff.rstrip()}\nparams.yaml has schema_version {PARAMS_VERSION} now"
+        done = f"{migrated.diff.rstrip()}\nparams.yaml has schema_version {PARAMS_VERSION} now"
+        return "\n".join([done, *_new_settings(migrated.text)])
+
+
+def _new_settings(text: str) -> list[str]:
+    """One line per section that came with this version and that the file leaves to its defaults."""
+    there = _read_back(text) or {}
+    return [
+        f"new, at its defaults until you add it: {name} ({what})" for name, what in ARRIVED.items() if name not in there
+    ]
 
 
 def _migrated_document(plain: dict[str, Any]) -> dict[str, Any]:

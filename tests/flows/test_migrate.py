@@ -75,6 +75,17 @@ def test_again_there_is_nothing_to_do(workspace: Workspace) -> None:
     assert (workspace.params.stat().st_ino, workspace.params.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_sections_that_came_with_this_version_are_named_where_the_file_has_none(workspace: Workspace) -> None:
+    workspace.params.write_text(workspace.params.read_text() + "\nreport: {thumbnails: false}\n")
+    said = migrate_here(workspace, dry_run=False).splitlines()
+    new = [line.partition("until you add it: ")[2] for line in said if line.startswith("new, at its defaults")]
+    assert [line.partition(" (")[0] for line in new] == ["review", "limits"]
+    for line in new:
+        section, _, keys = line.partition(" (")
+        for key in keys.partition(":")[0].split(", "):
+            assert hasattr(getattr(load_params(workspace.params), section), key)
+
+
 def test_threads_of_embed_hold_for_the_stages_that_they_held_for(workspace: Workspace) -> None:
     workspace.params.write_text(workspace.params.read_text().replace("threads: 0  ", "threads: 3  "))
     migrate_here(workspace, dry_run=False)
