@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.label_wishes import KEEP, Fault, Standing, Wish, contradicting, fault_of, wishes_of
+from flows.label_wishes import KEEP, Fault, Standing, Wish, contradicting, fault_lines, fault_of, wishes_of
 from flows.workspace_lock import workspace_lock
 from tasks.errors import DataError, counted
 from tasks.overlay import Correction, read_corrections, write_corrections
@@ -26,6 +26,7 @@ from tasks.workspace import Workspace
 
 KEPT = "looked at; the label is right"
 SHOWN = 20
+FILL_IN = "corrected_label, or keep or leave_out in action, with who and why; then save the sheet"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def fix_here(workspace: Workspace, sheet: Path, options: FixOptions) -> str:
         wishes, more = wishes_of(signed, known, params, options.new_classes)
         faults = sorted({*faults, *more, *contradicting(wishes)})
         if faults:
-            raise DataError(_refusal(sheet, [text for _, text in faults]))
+            raise DataError(_refusal(sheet, faults))
         new = _new_corrections(wishes, known, {one.sha256 for one in corrections})
         if new and not options.dry_run:
             write_corrections(workspace.corrections, [*corrections, *new])
@@ -121,9 +122,10 @@ def _new_corrections(
     return list(new.values())
 
 
-def _refusal(sheet: Path, faults: Sequence[str]) -> str:
-    more = [f"  and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-    lines = [f"  {fault}" for fault in faults[:SHOWN]]
+def _refusal(sheet: Path, faults: Sequence[Fault]) -> str:
+    lines = [f"  {line}" for line in fault_lines(faults)]
+    more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    lines = lines[:SHOWN]
     return "\n".join([f"{sheet}: {counted(len(faults), 'fault')}; nothing was written", *lines, *more])
 
 
@@ -147,6 +149,8 @@ def _summary(
     kinds = Counter(_kind(one) for one in new)
     lines = [f"{counted(filled, 'row')} filled in, {counted(empty, 'row')} left empty"]
     lines += [f"  {kind}: {count}" for kind, count in sorted(kinds.items())]
+    if not filled:
+        return "\n".join([*lines, f"nothing to do: no row is filled in ({FILL_IN})"])
     if not new:
         return "\n".join([*lines, "nothing to do: data/corrections.csv says all this already"])
     changed = {one.sha256 for one in new if one.was != one.label}

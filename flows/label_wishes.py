@@ -11,9 +11,13 @@ from tasks.review_sheet import FilledRow
 
 RELABEL, KEEP, LEAVE_OUT = "relabel", "keep", "leave_out"
 ACTIONS = (RELABEL, KEEP, LEAVE_OUT)
+NAMED_ROWS = 3
 
-Fault = tuple[int, str]
-"""A row's number and what is wrong with it."""
+MEANT = {**dict.fromkeys(("delete", "remove", "drop", "exclude", "discard"), LEAVE_OUT), "ok": KEEP, "right": KEEP}
+"""Words that people write for an action; each is told the name and none is taken for it."""
+
+Fault = tuple[int, str, str]
+"""A row's number, its path, and what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,19 @@ def wishes_of(
 ) -> tuple[list[Wish], list[Fault]]:
     """What the rows ask for, and every row that asks for what cannot be.
 
+    Of one content under two labels, `keep` on one row and `leave_out` on the other say together which label is right.
+
     Args:
         known: every content of the data with the items that hold it.
         new_classes: labels that no item bears yet and that are allowed all the same.
     """
     labels = _allowed(known, params, new_classes)
     wishes, faults = [], []
-    for row in rows:
-        wanted, fault = _wanted(row, params.data.label_aliases)
+    asked = [(row, *_wanted(row, params.data.label_aliases)) for row in rows]
+    kept = {row.sha256.lower(): wanted for row, wanted, fault in asked if not fault and wanted == row.label}
+    for row, wanted, fault in asked:
+        if wanted is None and not fault and kept.get(row.sha256.lower(), row.label) != row.label:
+            wanted = kept[row.sha256.lower()]
         fault = fault or _unknown(wanted, labels, params) or _stale(row, wanted, known)
         if fault:
             faults.append(fault_of(row, fault))
@@ -64,7 +73,7 @@ def _wanted(row: FilledRow, aliases: Mapping[str, str]) -> tuple[str | None, str
     action = row.action.lower().replace(" ", "_").replace("-", "_")
     label = aliases.get(row.corrected_label, row.corrected_label)
     if action and action not in ACTIONS:
-        return None, f"unknown action {row.action!r}{did_you_mean(action, ACTIONS)}"
+        return None, f"unknown action {row.action!r}{did_you_mean(MEANT.get(action, action), ACTIONS)}"
     if action == RELABEL and not label:
         return None, "the action is relabel, but corrected_label is empty"
     if action == LEAVE_OUT and label:
@@ -95,8 +104,8 @@ def _stale(row: FilledRow, wanted: str | None, known: Mapping[str, list[Standing
     stands = next((item for item in items if item.path == row.path), items[0]).label
     now = "is left out" if stands is None else f"is labelled {stands!r}"
     return (
-        f"the list says {row.label!r}, but the item {now} by now (or a spreadsheet rewrote the cell); decide on it in "
-        "the reports/review.csv of the last run"
+        f"the list says {row.label!r}, but the item {now} by now (or a spreadsheet rewrote the cell); to take back a "
+        "correction, delete its row in data/corrections.csv; else decide in the reports/review.csv of the last run"
     )
 
 
@@ -111,7 +120,7 @@ def contradicting(wishes: Sequence[Wish]) -> list[Fault]:
                 fault_of(
                     wish.row,
                     f"wants {_named(wish.label)}, row {earlier.row.number} wants {_named(earlier.label)} for the same "
-                    "content; decide on one",
+                    "content; a decision holds for the content, so fill in one of its rows and leave the others empty",
                 )
             )
     return faults
@@ -122,5 +131,23 @@ def _named(label: str | None) -> str:
 
 
 def fault_of(row: FilledRow, text: str) -> Fault:
-    """A fault that names its row."""
-    return row.number, f"row {row.number} ({row.path}): {text}"
+    """A fault of this row."""
+    return row.number, row.path, text
+
+
+def fault_lines(faults: Sequence[Fault]) -> list[str]:
+    """A line for each thing that is wrong, with the rows that it is wrong with."""
+    alike: dict[str, list[Fault]] = {}
+    for fault in faults:
+        alike.setdefault(fault[2], []).append(fault)
+    return [f"{_rows(same)}: {text}" for text, same in alike.items()]
+
+
+def _rows(faults: Sequence[Fault]) -> str:
+    if len(faults) == 1:
+        number, path, _ = faults[0]
+        return f"row {number} ({path})"
+    named = [str(number) for number, _, _ in faults]
+    if len(named) > NAMED_ROWS + 1:
+        named[NAMED_ROWS:] = [f"{len(named) - NAMED_ROWS} more"]
+    return f"rows {', '.join(named[:-1])} and {named[-1]}"

@@ -140,7 +140,9 @@ def test_every_wrong_row_is_named_at_once_and_nothing_is_written(desk: Desk) -> 
     assert "row 4 (dog/1.png): the action is relabel, but corrected_label is empty" in text
     assert "row 5 (dog/2.png): the action is leave_out, but corrected_label is 'cat'" in text
     assert "row 6 (gone.png): no item has its sha256 (000000000000...)" in text
-    assert "row 7 (dog/1.png): unknown action 'delete'; known: keep, leave_out, relabel" in text
+    assert (
+        "row 7 (dog/1.png): unknown action 'delete'; did you mean 'leave_out'? known: keep, leave_out, relabel" in text
+    )
     assert "row 8 (cat/2.png): the list says 'bird', but the item is labelled 'cat' by now" in text
     assert "row 9 (cat/1.png): the action is keep, but corrected_label is 'dog'" in text
     assert desk.decided() == []
@@ -192,8 +194,41 @@ def test_an_alias_stands_for_its_class(desk: Desk) -> None:
 def test_two_wishes_for_one_content_are_refused(desk: Desk) -> None:
     desk.contents["dog/2.png"] = desk.contents["cat/1.png"]
     desk.write()
-    with pytest.raises(DataError, match=r"row 3 \(dog/2\.png\): wants 'dog', row 2 wants it left out for the same"):
-        desk.fix(row("cat/1.png", action="leave_out"), row("dog/2.png", action="keep"))
+    told = r"row 3 \(dog/2\.png\): wants 'dog', row 2 wants 'cat' for the same content; .* fill in one of its rows and"
+    with pytest.raises(DataError, match=told):
+        desk.fix(row("cat/1.png", action="keep"), row("dog/2.png", action="keep"))
+    with pytest.raises(DataError, match=r"wants it left out, row 2 wants 'dog' for the same"):
+        desk.fix(row("cat/1.png", "dog"), row("dog/2.png", action="leave_out"))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_keeping_one_copy_and_leaving_out_the_other_says_which_label_is_right(desk: Desk, turned: bool) -> None:
+    desk.contents["dog/2.png"] = desk.contents["cat/1.png"]
+    desk.write()
+    rows = [row("cat/1.png", action="keep"), row("dog/2.png", action="leave_out")]
+    desk.fix(*(reversed(rows) if turned else rows))
+
+    assert [(was, label) for _, was, label in desk.decided()] == [("dog", "cat")]
+    assert "says all this already" in desk.fix(*rows)
+
+
+def test_a_sheet_without_a_filled_in_row_is_told_so(desk: Desk) -> None:
+    said = desk.fix(row("cat/1.png"), row("cat/2.png"))
+
+    assert "0 rows filled in, 2 rows left empty" in said
+    assert "nothing to do: no row is filled in (corrected_label, or keep or leave_out in action" in said
+    assert "already" not in said
+
+
+def test_rows_of_one_fault_share_a_line(desk: Desk) -> None:
+    same = [row("cat/1.png", action="remove")] * 6
+    with pytest.raises(DataError) as caught:
+        desk.fix(*same, row("dog/1.png", action="relabel"), row("dog/2.png", action="relabel"))
+
+    lines = str(caught.value).splitlines()
+    assert "8 faults" in lines[0]
+    assert lines[1].strip().startswith("rows 2, 3, 4 and 3 more: unknown action 'remove'; did you mean 'leave_out'?")
+    assert lines[2].strip().startswith("rows 8 and 9: the action is relabel")
 
 
 def test_a_correction_holds_for_every_copy_of_the_content(desk: Desk) -> None:
@@ -207,7 +242,8 @@ def test_a_correction_holds_for_every_copy_of_the_content(desk: Desk) -> None:
 def test_a_list_older_than_a_correction_is_stale(desk: Desk) -> None:
     done = Correction(digest("cat/1.png"), "cat/1.png", "cat", "dog", "Bob", "w", "2026-11-20")
     write_corrections(desk.workspace.corrections, [done])
-    with pytest.raises(DataError, match=r"the list says 'cat', but the item is labelled 'dog' by now"):
+    told = r"the list says 'cat', but the item is labelled 'dog' by now .* delete its row in data/corrections\.csv"
+    with pytest.raises(DataError, match=told):
         desk.fix(row("cat/1.png", action="keep"))
     desk.fix(row("cat/1.png", "cat", label="dog"))
 

@@ -306,6 +306,17 @@ def test_a_correction_changes_the_label_and_the_digest_but_no_file(workspace: Wo
     assert (workspace.raw / "cat/000.png").read_bytes() == content
 
 
+def test_deleting_the_row_of_a_correction_brings_the_raw_label_back(workspace: Workspace) -> None:
+    before = digest(workspace)
+    correct(workspace, "cat/000.png", "cat", "dog")
+    validate(workspace, params())
+    assert row_of(workspace, "cat/000.png")["label"] == "dog"
+    header, _ = workspace.corrections.read_text(encoding="utf-8").splitlines()
+    workspace.corrections.write_text(header + "\n", encoding="utf-8")
+    assert digest(workspace) == before
+    assert row_of(workspace, "cat/000.png")["label"] == "cat"
+
+
 def test_what_a_person_left_out_is_named_and_breaks_no_rule(workspace: Workspace) -> None:
     for number in range(3):
         write(workspace.raw / "cat" / f"bad{number}.jpg", f"<html>{number}".encode())
