@@ -14,10 +14,11 @@ from tasks.errors import StageInputError
 from tasks.metrics import BoolVector, IntVector
 from tasks.overlay import read_corrections
 from tasks.reports import ReviewEntry
+from tasks.reports.review import SET_ASIDE
 from tasks.tables import EMBEDDING_INDEX, ITEMS, read_table
 from tasks.workspace import Workspace
 
-SET_ASIDE = "quarantined"
+DECIDE_ONCE = "decide in one row, it holds for every copy"
 """In place of the side of an item that validate let on no side."""
 
 
@@ -92,7 +93,7 @@ def contradicting_copies(workspace: Workspace) -> list[ReviewEntry]:
                         label=row["label"],
                         suggested=None,
                         score=1.0,
-                        reason=row["reason"],
+                        reason=f"{row['reason']}; {DECIDE_ONCE}",
                         side=SET_ASIDE,
                         other=other["path"],
                         other_label=other["label"],

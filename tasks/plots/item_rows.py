@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.plots.mends import FAULTS, MENDS, TITLES
+from tasks.plots.mends import CONFLICT, FAULTS, MENDS, REVIEW_TELLS, TITLES
 from tasks.plots.thumbnails import Wanted
 from tasks.reports import FailingItem, RuleResult, ValidationReport
 
@@ -65,14 +65,19 @@ def wanted_pictures(paths: Iterable[str], facts: Mapping[str, Fact]) -> list[Wan
     return [Wanted(path, fact.sha256) for path, fact in known if fact and fact.drawable and fact.sha256]
 
 
-def quarantine_groups(report: ValidationReport, facts: Mapping[str, Fact]) -> list[ItemGroup]:
-    """Quarantined files by the critical rule that names them; of undecodable ones by the kind of fault."""
+def quarantine_groups(report: ValidationReport, facts: Mapping[str, Fact], *, reviewed: bool) -> list[ItemGroup]:
+    """Quarantined files by the critical rule that names them; of undecodable ones by the kind of fault.
+
+    Args:
+        reviewed: whether the label review stands on the same page and says how to decide between two labels.
+    """
     rule_of = {item.path: rule.rule for rule in report.rules if rule.severity == "critical" for item in rule.failing}
     groups: dict[tuple[str, str], list[FailingItem]] = {}
     for item in report.quarantined:
         groups.setdefault(_kind(rule_of.get(item.path, ""), item.reason), []).append(item)
     ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return [_group(title, mend, failing, facts) for (title, mend), failing in ordered]
+    told = MENDS[CONFLICT] if reviewed else None
+    return [_group(title, REVIEW_TELLS if mend == told else mend, failing, facts) for (title, mend), failing in ordered]
 
 
 def _kind(rule: str, reason: str) -> tuple[str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+CONFLICT = "one_label_per_content"
+REVIEW_TELLS = "Which label is right is decided once for all copies: see Label review below."
+
 MENDS = {
     "decodable": "Replace or delete the files named below, or list a missing format in validate.formats.",
     "min_side": "Replace the small files by larger originals, or lower validate.min_side.",

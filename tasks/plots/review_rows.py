@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.reports import KINDS, ReviewEntry, ReviewKind, ReviewReport
+from tasks.reports.review import SET_ASIDE
 
 MOST_OF_A_KIND = 24
 
@@ -21,10 +22,19 @@ _WORDS: dict[ReviewKind, tuple[str, str]] = {
     "uncertain": ("Least certain", "Between two classes: what the labels should mean is decided here."),
 }
 
+IDENTICAL = (
+    "One picture under two labels",
+    "The same picture, labelled differently: at most one of the labels is right. What one of its rows says holds for "
+    "every copy; leave the other rows empty.",
+)
+
 
 @dataclass(frozen=True)
 class ReviewGroup:
-    """Entries of one kind; `total` counts items as found, before any cap, `shown` those that the entries name."""
+    """Entries of one kind; `total` counts items as found, before any cap, `shown` those that the entries name.
+
+    Both count pairs where the entries are pairs.
+    """
 
     title: str
     says: str
@@ -37,18 +47,35 @@ class ReviewGroup:
         return self.total - self.shown
 
 
-def review_groups(review: ReviewReport) -> list[ReviewGroup]:
-    """A group for each kind that names something, in the order of the list."""
-    groups = []
+def review_groups(review: ReviewReport, copies: int = 0) -> list[ReviewGroup]:
+    """A group for each kind that names something, in the order of the list; identical pictures before alike ones.
+
+    Args:
+        copies: how many files hold a content that stands under two labels too.
+    """
+    identical = [entry for entry in review.entries if entry.side == SET_ASIDE]
+    groups = [_pair_group(IDENTICAL, identical, copies)] if identical else []
     for kind in KINDS:
-        of_kind = [entry for entry in review.entries if entry.kind == kind]
-        if of_kind:
-            entries = _each_pair_once(of_kind)[:MOST_OF_A_KIND]
-            named = {path for entry in entries for path in (entry.path, entry.other)}
-            shown = sum(entry.path in named for entry in of_kind)
-            total = max(review.found.get(kind, 0), len(of_kind))
-            groups.append(ReviewGroup(*_WORDS[kind], entries, total, shown))
+        of_kind = [entry for entry in review.entries if entry.kind == kind and entry.side != SET_ASIDE]
+        found = max(review.found.get(kind, 0), len(of_kind))
+        if of_kind and of_kind[0].other:
+            groups.append(_pair_group(_WORDS[kind], of_kind, found - max(copies, len(identical))))
+        elif of_kind:
+            entries = of_kind[:MOST_OF_A_KIND]
+            groups.append(ReviewGroup(*_WORDS[kind], entries, found, len(entries)))
     return groups
+
+
+def identical_pairs(groups: list[ReviewGroup]) -> int:
+    """How many pairs of identical pictures under two labels the groups count."""
+    return sum(group.total for group in groups if group.title == IDENTICAL[0])
+
+
+def _pair_group(words: tuple[str, str], entries: list[ReviewEntry], found: int) -> ReviewGroup:
+    """Pairs; each of those that the list left out counts two of the `found` items."""
+    pairs = _each_pair_once(entries)
+    shown = pairs[:MOST_OF_A_KIND]
+    return ReviewGroup(*words, shown, len(pairs) + max(found - len(entries), 0) // 2, len(shown))
 
 
 def _each_pair_once(entries: list[ReviewEntry]) -> list[ReviewEntry]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from tasks.params import Params
 from tasks.plots import data_charts, item_rows, pair_rows, review_rows
 from tasks.plots.item_rows import Fact
+from tasks.plots.mends import CONFLICT
 from tasks.plots.page import Pictures, render
 from tasks.plots.thumbnails import make_thumbnails
 from tasks.reports import OverlayReport, ReviewReport, SplitReport, ValidationReport, write_bytes
@@ -93,10 +94,13 @@ def _sections(sources: DataSources, facts: dict[str, Fact]) -> dict[str, Any]:
     """The lists of files, in the order in which they deserve a picture."""
     split, review = sources.split, sources.review
     sides = pair_rows.sides_of(sources.splits, pair_rows.pair_paths(split)) if sources.splits is not None else {}
+    copies = sum(len(rule.failing) for rule in sources.report.rules if rule.rule == CONFLICT)
+    groups = review_rows.review_groups(review, copies) if review else []
     return {
-        "quarantine": item_rows.quarantine_groups(sources.report, facts),
-        "review_groups": review_rows.review_groups(review) if review else [],
+        "quarantine": item_rows.quarantine_groups(sources.report, facts, reviewed=review is not None),
+        "review_groups": groups,
         "pairs": pair_rows.pair_rows(split, facts, sides) if split else None,
+        "identical": review_rows.identical_pairs(groups),
         "warnings": item_rows.warning_groups(sources.report, facts),
     }
 

@@ -10,6 +10,9 @@ ReviewKind = Literal["likely_wrong", "conflicting_near_duplicate", "outlier", "u
 KINDS: tuple[ReviewKind, ...] = ("conflicting_near_duplicate", "likely_wrong", "outlier", "uncertain")
 """In the order of the list. An item stands once, under the first kind that names it."""
 
+SET_ASIDE = "quarantined"
+"""The `side` of an entry whose very content stands under two labels: validate set it aside."""
+
 
 class ReviewEntry(Record):
     """One item to look at.

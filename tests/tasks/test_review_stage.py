@@ -147,6 +147,9 @@ def test_files_of_one_content_under_two_labels_are_named_though_no_side_has_them
         ("cat/x.png", "quarantined", "dog/x.png"),
         ("dog/x.png", "quarantined", "cat/x.png"),
     ]
+    assert entries[0].reason == (
+        "identical to dog/x.png, which is labelled 'dog'; decide in one row, it holds for every copy"
+    )
     assert "dog/y.png" not in {one.path for one in entries}
 
 

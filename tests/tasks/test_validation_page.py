@@ -15,7 +15,7 @@ from page_reader import HOSTILE, PageReader, assert_self_contained
 from tasks.errors import ContractBroken, StageInputError
 from tasks.params import parse_params
 from tasks.plots.validation_page import DataSources, write_validation_page
-from tasks.reports import AppliedCorrection, FailingItem, NearDuplicatePair, OverlayReport, UsedAlias
+from tasks.reports import AppliedCorrection, FailingItem, NearDuplicatePair, OverlayReport, ReviewEntry, UsedAlias
 from tasks.tables import write_table
 from tasks.validate import check_data, validate
 from tasks.workspace import Workspace
@@ -73,6 +73,52 @@ def test_one_image_under_two_labels_is_one_card_with_both(tmp_path: Path) -> Non
     assert "cat cat/twin.png dog dog/twin.png" in page.text
 
 
+def test_identical_pictures_under_two_labels_are_told_alike_all_over_the_page(tmp_path: Path) -> None:
+    made = scene(tmp_path)
+    for number in (70, 71):
+        for label in ("cat", "dog"):
+            made.file(f"{label}/twin{number}.png", encoded(noise(number)))
+    sources = made.reviewed()
+    assert sources.split
+    assert sources.review
+    twins = [row for row in sources.items.to_pylist() if "twin" in row["path"]]
+    entries = [
+        ReviewEntry(
+            rank=rank,
+            kind="conflicting_near_duplicate",
+            path=row["path"],
+            sha256=row["sha256"],
+            label=row["label"],
+            suggested=None,
+            score=1.0,
+            reason="identical",
+            side="quarantined",
+            other=other["path"],
+            other_label=other["label"],
+        )
+        for rank, (row, other) in enumerate(zip(twins, [*twins[2:], *twins[:2]], strict=True), 1)
+    ]
+    aside = [FailingItem(path=row["path"], reason="identical to its twin") for row in twins]
+    rule = sources.report.rules[0].model_copy(update={"rule": "one_label_per_content", "failing": aside})
+    found = {"conflicting_near_duplicate": 4}
+    text = read(
+        replace(
+            sources,
+            report=sources.report.model_copy(update={"quarantined": aside, "rules": [rule]}),
+            split=sources.split.model_copy(update={"near_duplicates": []}),
+            review=sources.review.model_copy(update={"entries": entries, "found": found}),
+        )
+    ).text
+    assert "0 with two labels; and 2 identical pairs with two labels" in text
+    assert "One picture under two labels (2 pairs)" in text
+    assert "The same picture, labelled differently" in text
+    assert "Near-duplicates with two labels" not in text
+    assert "None among the accepted images; 2 identical pairs with two labels are set aside" in text
+    assert "no two pictures are alike" not in text
+    assert "write the decision into data/corrections.csv" not in text
+    assert text.count("graft data fix reports/review.csv") == 1
+
+
 def test_many_files_of_one_fault_are_counted_and_the_rest_is_said_to_be_elsewhere(tmp_path: Path) -> None:
     sources = scene(tmp_path).sources()
     torn = [FailingItem(path=f"cat/torn_{row:03d}.png", reason="broken PNG data: cut short") for row in range(90)]
@@ -108,7 +154,12 @@ def test_pairs_are_capped_and_counted(tmp_path: Path) -> None:
 
 def test_the_label_review_shows_every_kind_and_says_how_to_correct(tmp_path: Path) -> None:
     text = read(scene(tmp_path).reviewed()).text
-    kinds = ("Near-duplicates with two labels (1)", "Likely wrong labels (11)", "Outliers (1)", "Least certain (1)")
+    kinds = (
+        "Near-duplicates with two labels (1 pair)",
+        "Likely wrong labels (11)",
+        "Outliers (1)",
+        "Least certain (1)",
+    )
     assert [text.index(kind) for kind in kinds] == sorted(text.index(kind) for kind in kinds)
     assert "cat → dog 0.500 because of likely_wrong cat/02.png" in text
     assert "graft data fix reports/review.csv" in text
