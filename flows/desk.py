@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from flows.dvc_commands import ensure_dvc
@@ -87,13 +88,20 @@ def prepare_data(workspace: Workspace, params: Params) -> None:
     """
     data, sample = workspace.resolve(params.data.path), params.sample
     if data.is_file():
-        raise DataError(
-            f"data.path: {data} is a file; set data.path to its folder and data.table to the table, as --data does"
-        )
+        raise DataError(f"data.path: {data} is a file; {_mend_of_file(data)}")
     if data == workspace.sample and not sample_is_current(data, sample.labels_per_class, sample.seed):
         write_sample(data, sample.labels_per_class, sample.seed)
         say(f"wrote the embedded sample to {workspace.relative(data)}")
     check_tree(data) if params.data.table else check_layout(data)
+
+
+def _mend_of_file(data: Path) -> str:
+    from tasks.table_listing import TABLE_SUFFIXES
+
+    if data.suffix.lower() in TABLE_SUFFIXES:
+        return "set data.path to its folder and data.table to the table, as --data does"
+    *others, last = sorted(TABLE_SUFFIXES)
+    return f"only {', '.join(others)} and {last} files are tables; give such a table, or the folder of the images"
 
 
 def run_flow(workspace: Workspace, run_id: str) -> RunResult:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from flows.desk import prepare_data
 from flows.params_file import Edit, data_edits, edit_params, parse_override
 from tasks.errors import DataError, ParamsError
-from tasks.params import load_params
+from tasks.params import Params, load_params
 from tasks.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +148,19 @@ def test_data_names_a_table_and_the_folder_that_it_stands_in(workspace: Workspac
 def test_data_that_are_not_there_are_named(workspace: Workspace) -> None:
     with pytest.raises(DataError, match=r"--data photos: .*/workspace/photos does not exist"):
         data_edits("photos", workspace, workspace.root)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("mk.py", r"mk\.py is a file; only \.csv, \.parquet and \.tsv files are tables"),
+        ("list.csv", "set data.path to its folder and data.table to the table"),
+    ],
+)
+def test_a_file_for_a_folder_is_told_what_a_table_is(workspace: Workspace, name: str, told: str) -> None:
+    (workspace.root / name).write_text("x = 1\n", encoding="utf-8")
+    with pytest.raises(DataError, match=told):
+        prepare_data(workspace, Params.model_validate({"data": {"path": name}}))
 
 
 def test_a_folder_whose_name_ends_like_a_table_is_a_folder(workspace: Workspace) -> None:
