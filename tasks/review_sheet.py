@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ FOUND = ("rank", "kind", "path", "label", "suggested", "score", "reason", "other
 TO_FILL_IN = ("action", "corrected_label", "who", "why")
 COLUMNS = (*FOUND, *TO_FILL_IN, "sha256")
 NEEDED = ("path", "label", "action", "corrected_label", "who", "why", "sha256")
+
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What makes a spreadsheet take a text for a formula; such texts get an apostrophe in front."""
@@ -92,6 +95,8 @@ def _text(path: Path) -> str:
     except OSError as err:
         raise DataError(f"{path} cannot be read ({err.strerror}); give a review list as reports/review.csv") from err
     except UnicodeDecodeError as err:
+        if err.object[:2] in UTF_16_MARKS:
+            raise DataError(f"{path} was saved as UTF-16 (Unicode text); save it as CSV UTF-8") from err
         raise DataError(f"{path} is not UTF-8 text ({err}); save it from the spreadsheet as CSV UTF-8") from err
 
 

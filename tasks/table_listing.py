@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -92,6 +93,8 @@ def _read_csv(table: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         rows = list(reader)
     except UnicodeDecodeError as err:
+        if err.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise DataError(f"{table} was saved as UTF-16 (Unicode text); save it as CSV UTF-8") from err
         raise DataError(f"{table} is not UTF-8 text ({err}); save it as UTF-8") from err
     except csv.Error as err:
         raise DataError(f"{table} is not a readable CSV table: {err}") from err

@@ -258,6 +258,12 @@ def test_rows_that_name_no_file_below_the_folder_are_refused(tmp_path: Path, row
         list_items(table(tmp_path, f"path,label\n{rows}\n"))
 
 
+def test_a_table_saved_as_unicode_text_is_told_how_to_save_it(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\tlabel\n1.png\tcat\n", encoding="utf-16")
+    with pytest.raises(DataError, match=r"list\.csv was saved as UTF-16 \(Unicode text\); save it as CSV UTF-8"):
+        list_items(tmp_path / "list.csv")
+
+
 def test_many_missing_files_are_counted(tmp_path: Path) -> None:
     rows = "".join(f"gone/{number:03d}.png,cat\n" for number in range(200))
     (tmp_path / "gone").mkdir()

@@ -78,10 +78,11 @@ def test_what_a_spreadsheet_saves_is_read_whatever_its_separator(separator: str,
     [
         (b"path,label\na,b\n", r"has no column 'action'.*reports/review\.csv"),
         ("path,label\näöü,b\n".encode("cp1252"), r"is not UTF-8 text .*CSV UTF-8"),
+        ("\t".join(COLUMNS).encode("utf-16"), r"was saved as UTF-16 \(Unicode text\); save it as CSV UTF-8"),
         (",".join(COLUMNS).encode() + b"\n1,2,3\n", r"row 2 has not the header's number of fields"),
         (",".join(COLUMNS).encode() + b'\n1,"2\n', r"is not a readable CSV table"),
     ],
-    ids=["columns", "encoding", "short row", "open quote"],
+    ids=["columns", "encoding", "utf-16", "short row", "open quote"],
 )
 def test_what_is_no_review_list_is_named(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(content)
