@@ -32,6 +32,7 @@ data_app = typer.Typer(help="Look at labelled data, or bring them under DVC.", n
 app.add_typer(data_app, name="data")
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+STOPPED = "interrupted; the same command goes on where it stopped"
 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="section.key=value", help="Change params.yaml; may be repeated.")
@@ -61,7 +62,7 @@ def main() -> None:
     except SystemExit as ending:
         code = ending.code
     if code in (INTERRUPTED, TERMINATED):
-        say("interrupted; the same command goes on where it stopped", "warning")
+        say(STOPPED, "warning")
     sys.exit(code)
 
 
@@ -78,7 +79,7 @@ def adapt(
 ) -> None:
     """Validate, embed, split, review, adapt, evaluate, gate, export, qualify, publish.
 
-    Exit code 0: released. 2: refused by a gate or by the data's contract. 1: failed.
+    Exit code 0: released. 2: refused by a gate or by the data's contract. 1: failed. 130: interrupted.
     """
     from flows.desk import adapt_here, new_run_id
 
@@ -90,15 +91,17 @@ def adapt(
         run_log.begin(here, run_id)
         return adapt_here(here, edits, force_flow=force_flow, run_id=run_id)
 
+    code = None
     if as_json:
-        result = result_of(run, lambda: run_id)
-        say(summary(result))
+        result, code = result_of(run, lambda: run_id)
+        if result.state != "interrupted":
+            say(summary(result))
         print(result.to_json(), end="", flush=True)
     else:
         result = run()
         print(summary(result), flush=True)
     run_log.line(closing_line(result), shown=False)
-    sys.exit(result.exit_code)
+    sys.exit(result.exit_code if code is None else code)
 
 
 @app.command()
@@ -275,15 +278,25 @@ def parse_overrides(overrides: list[str] | None, workspace: Workspace, caller: P
     return [parse_override(text, workspace, caller) for text in overrides or []]
 
 
-def result_of(run: Callable[[], RunResult], new_run_id: Callable[[], str]) -> RunResult:
-    """For --json: an error of ours becomes a failed result, so that stdout always holds one object."""
+def result_of(run: Callable[[], RunResult], new_run_id: Callable[[], str]) -> tuple[RunResult, int]:
+    """For --json: an error of ours, or a wanted stop, becomes a result, so that stdout always holds one object.
+
+    Returns:
+        The result and the exit code; of a stop it is 128 and the signal's number.
+    """
     try:
-        return run()
+        result = run()
     except GraftError as err:
         state = "refused" if isinstance(err, Refusal) else "failed"
-        return RunResult(run_id=new_run_id(), state=state, reasons=str(err).splitlines())
+        result = RunResult(run_id=new_run_id(), state=state, reasons=str(err).splitlines())
     except OSError as err:
-        return RunResult(run_id=new_run_id(), state="failed", reasons=[_disk_fault(err)])
+        result = RunResult(run_id=new_run_id(), state="failed", reasons=[_disk_fault(err)])
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = stop.code if isinstance(stop, SystemExit) else INTERRUPTED
+        if code not in (INTERRUPTED, TERMINATED):
+            raise
+        return RunResult(run_id=new_run_id(), state="interrupted", reasons=[STOPPED]), int(code)
+    return result, result.exit_code
 
 
 def _usage_fault(err: TyperException) -> int:

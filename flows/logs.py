@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import select
 import subprocess
 import sys
@@ -32,6 +33,10 @@ from tasks.workspace import STAGES, Workspace
 LogFormat = Literal["text", "json"]
 PROGRESS_SECONDS = 2.0
 ACKNOWLEDGE_SECONDS = 2.0
+_WANTED_STOP = re.compile(
+    r"(?:Crash detected!|Finished in state Crashed).*Execution was aborted by "
+    r"(an interrupt signal|a termination signal|Python system exit call)"
+)
 LINE = "graft_line"
 """The attribute of a logging record that holds our own line, beside its text for Prefect's page."""
 
@@ -168,8 +173,20 @@ def take_over_prefect() -> None:
             for handler in [each for each in logger.handlers if isinstance(each, logging.StreamHandler)]:
                 logger.removeHandler(handler)
         logging.getLogger("prefect._internal").propagate = True
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        if reworded_stop not in (logger := logging.getLogger(name)).filters:
+            logger.addFilter(reworded_stop)
     if not any(isinstance(handler, RecordHandler) for handler in root.handlers):
         root.addHandler(RecordHandler(shown=False))
+
+
+def reworded_stop(record: logging.LogRecord) -> bool:
+    """A filter: what Prefect calls a crash is no error where a person or the system wanted the stop."""
+    stop = _WANTED_STOP.search(record.getMessage())
+    if stop:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args = f"stopped by {stop[1]}", ()
+    return True
 
 
 def _line_of(record: logging.LogRecord) -> LogLine:

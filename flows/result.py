@@ -8,8 +8,8 @@ from tasks.log_lines import LogLine
 from tasks.reports import EvaluationReport, Report
 from tasks.reports.document import Record
 
-State = Literal["released", "refused", "failed"]
-EXIT_CODES: dict[State, int] = {"released": 0, "failed": 1, "refused": 2}
+State = Literal["released", "refused", "failed", "interrupted"]
+EXIT_CODES: dict[State, int] = {"released": 0, "failed": 1, "refused": 2, "interrupted": 130}
 
 
 class Interval(Record):
@@ -92,7 +92,7 @@ EVIDENCE = {"validate": "reports/validation.html", "qualify": "reports/qualifica
 """What to look at after a refusal in a stage; gate's, and so the default, is the report page."""
 
 
-LEVELS: dict[State, str] = {"released": "info", "refused": "warning", "failed": "error"}
+LEVELS: dict[State, str] = {"released": "info", "refused": "warning", "failed": "error", "interrupted": "warning"}
 
 
 def closing_line(result: RunResult) -> LogLine:
@@ -126,5 +126,6 @@ def summary(result: RunResult) -> str:
         "released": f"released{done}\n{result.release}",
         "refused": f"refused{done}; the releases before it stand as they were\nsee {evidence}",
         "failed": f"failed in {result.stopped_in or 'preparation'}; log: {LOG.format(run_id=result.run_id)}",
+        "interrupted": "interrupted; the releases before it stand as they were",
     }
     return "\n".join([*lines, ending[result.state]])

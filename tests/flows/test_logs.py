@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows import logs
-from flows.logs import LINE, RecordHandler, RunLog, chosen_format, early_format, graft_version
+from flows.logs import LINE, RecordHandler, RunLog, chosen_format, early_format, graft_version, reworded_stop
 from flows.params_file import Edit
 from tasks.errors import ParamsError
 from tasks.log_lines import LogLine
@@ -216,3 +216,25 @@ def test_a_stages_lines_keep_level_and_traceback_on_their_way(
     assert "UserWarning: a warning" in by_level[0][1]
     assert by_level[1] == ("error", "of a library")
     assert "KeyError: 'nothing'" in lines[-2]["exception"]
+
+
+@pytest.mark.parametrize(
+    ("message", "level", "told"),
+    [
+        (
+            "Crash detected! Execution was aborted by an interrupt signal.",
+            "WARNING",
+            "stopped by an interrupt signal",
+        ),
+        (
+            "Finished in state Crashed('Execution was aborted by a termination signal.')",
+            "WARNING",
+            "stopped by a termination signal",
+        ),
+        ("Crash detected! Execution was interrupted.", "ERROR", "Crash detected! Execution was interrupted."),
+    ],
+)
+def test_a_wanted_stop_is_no_error(message: str, level: str, told: str) -> None:
+    record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 0, "%s", (message,), None)
+    assert reworded_stop(record)
+    assert (record.levelname, record.getMessage()) == (level, told)

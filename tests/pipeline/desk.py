@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,17 @@ class Desk:
             timeout=500,
         )
 
-    def start(self, log: Path, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start it in a session of its own, with all that it prints in `log`."""
-        with log.open("wb") as out:
+    def start(
+        self, log: Path, *arguments: str, printed: Path | None = None, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start it in a session of its own, with all that it prints in `log`; stdout apart where `printed` is given."""
+        with log.open("wb") as out, printed.open("wb") if printed else nullcontext(out) as stdout:
             return subprocess.Popen(
                 [sys.executable, "-m", "flows.cli", *arguments],
                 cwd=self.root,
                 env=self.environment(**environment),
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=stdout,
                 stderr=out,
                 start_new_session=True,
             )

@@ -44,8 +44,8 @@ def test_a_failed_run_in_the_json_form_is_objects_alone_and_its_log_is_named(rel
 
 
 def test_ctrl_c_in_the_json_form_leaves_objects_alone(released: Desk, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    process = released.start(log, "adapt", "--force-flow", GRAFT_LOG_FORMAT="json")
+    log, printed = tmp_path / "log", tmp_path / "printed"
+    process = released.start(log, "adapt", "--force-flow", "--json", printed=printed, GRAFT_LOG_FORMAT="json")
     deadline = time.monotonic() + 120
     while '"stage": "validate"' not in log.read_text() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -53,6 +53,11 @@ def test_ctrl_c_in_the_json_form_leaves_objects_alone(released: Desk, tmp_path: 
     assert process.wait(60) == 130
     lines = objects(log.read_text())
     assert any("interrupted; the same command goes on" in line["message"] for line in lines)
+    assert not [line for line in lines if line["level"] in ("error", "critical")]
+    assert "Crash" not in log.read_text()
+    result = json.loads(printed.read_text())
+    assert (result["state"], result["run_id"]) == ("interrupted", lines[-1]["run"])
+    assert "the same command goes on" in result["reasons"][0]
 
 
 def test_a_text_run_keeps_its_lines_as_objects(released: Desk) -> None:
