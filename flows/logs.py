@@ -37,6 +37,7 @@ _WANTED_STOP = re.compile(
     r"(?:Crash detected!|Finished in state Crashed).*Execution was aborted by "
     r"(an interrupt signal|a termination signal|Python system exit call)"
 )
+_FINAL_STATE = re.compile(r"(Finished in state (?:Failed|Refused))\(")
 LINE = "graft_line"
 """The attribute of a logging record that holds our own line, beside its text for Prefect's page."""
 
@@ -174,15 +175,20 @@ def take_over_prefect() -> None:
                 logger.removeHandler(handler)
         logging.getLogger("prefect._internal").propagate = True
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        if reworded_stop not in (logger := logging.getLogger(name)).filters:
-            logger.addFilter(reworded_stop)
+        if reworded_ending not in (logger := logging.getLogger(name)).filters:
+            logger.addFilter(reworded_ending)
     if not any(isinstance(handler, RecordHandler) for handler in root.handlers):
         root.addHandler(RecordHandler(shown=False))
 
 
-def reworded_stop(record: logging.LogRecord) -> bool:
-    """A filter: what Prefect calls a crash is no error where a person or the system wanted the stop."""
-    stop = _WANTED_STOP.search(record.getMessage())
+def reworded_ending(record: logging.LogRecord) -> bool:
+    """A filter: a wanted stop is no crash, and a final state does not repeat the reason.
+
+    The stage has told that already, and the run's last line tells it in any case.
+    """
+    stop, ended = _WANTED_STOP.search(record.getMessage()), _FINAL_STATE.match(record.getMessage())
+    if ended:
+        record.msg, record.args = ended[1], ()
     if stop:
         record.levelno, record.levelname = logging.WARNING, "WARNING"
         record.msg, record.args = f"stopped by {stop[1]}", ()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows import logs
-from flows.logs import LINE, RecordHandler, RunLog, chosen_format, early_format, graft_version, reworded_stop
+from flows.logs import LINE, RecordHandler, RunLog, chosen_format, early_format, graft_version, reworded_ending
 from flows.params_file import Edit
 from tasks.errors import ParamsError
 from tasks.log_lines import LogLine
@@ -236,5 +236,13 @@ def test_a_stages_lines_keep_level_and_traceback_on_their_way(
 )
 def test_a_wanted_stop_is_no_error(message: str, level: str, told: str) -> None:
     record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 0, "%s", (message,), None)
-    assert reworded_stop(record)
+    assert reworded_ending(record)
     assert (record.levelname, record.getMessage()) == (level, told)
+
+
+@pytest.mark.parametrize("state", ["Failed", "Refused"])
+def test_a_final_state_does_not_repeat_the_reason(state: str) -> None:
+    message = f"Finished in state {state}('the stage told it\\nalready', type=FAILED)"
+    record = logging.LogRecord("prefect.task_runs", logging.ERROR, "", 0, message, (), None)
+    assert reworded_ending(record)
+    assert (record.levelname, record.getMessage()) == ("ERROR", f"Finished in state {state}")
