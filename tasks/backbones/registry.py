@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from tasks.errors import WeightsError, did_you_mean
 
+V1 = "IMAGENET1K_V1"
+TWO_RECIPES = (V1, "IMAGENET1K_V2")
+SWAG = ("IMAGENET1K_SWAG_E2E_V1", "IMAGENET1K_SWAG_LINEAR_V1")
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -19,6 +23,7 @@ class Backbone:
         auxiliary: further heads, beside the trunk; they serve its pretraining only and are never built.
         size_argument: the builder's argument that fixes the input's side; empty: the network takes any.
         fits_one_file: whether its weights stay below the 2 GiB that one ONNX file may hold.
+        weights: what torchvision calls its weights, known here without importing torch (seconds).
     """
 
     name: str
@@ -27,6 +32,7 @@ class Backbone:
     auxiliary: tuple[str, ...] = ()
     size_argument: str = ""
     fits_one_file: bool = True
+    weights: tuple[str, ...] = (V1,)
 
 
 def register(rows: Iterable[Backbone]) -> dict[str, Backbone]:
@@ -55,7 +61,7 @@ BACKBONES = register(
         Backbone("densenet169", 1664),
         Backbone("densenet201", 1920),
         Backbone("efficientnet_b0", 1280),
-        Backbone("efficientnet_b1", 1280),
+        Backbone("efficientnet_b1", 1280, weights=TWO_RECIPES),
         Backbone("efficientnet_b2", 1408),
         Backbone("efficientnet_b3", 1536),
         Backbone("efficientnet_b4", 1792),
@@ -72,32 +78,32 @@ BACKBONES = register(
         Backbone("mnasnet0_75", 1280),
         Backbone("mnasnet1_0", 1280),
         Backbone("mnasnet1_3", 1280),
-        Backbone("mobilenet_v2", 1280),
-        Backbone("mobilenet_v3_large", 960, head="classifier"),
+        Backbone("mobilenet_v2", 1280, weights=TWO_RECIPES),
+        Backbone("mobilenet_v3_large", 960, head="classifier", weights=TWO_RECIPES),
         Backbone("mobilenet_v3_small", 576, head="classifier"),
-        Backbone("regnet_x_16gf", 2048),
-        Backbone("regnet_x_1_6gf", 912),
-        Backbone("regnet_x_32gf", 2520),
-        Backbone("regnet_x_3_2gf", 1008),
-        Backbone("regnet_x_400mf", 400),
-        Backbone("regnet_x_800mf", 672),
-        Backbone("regnet_x_8gf", 1920),
-        Backbone("regnet_y_128gf", 7392, fits_one_file=False),
-        Backbone("regnet_y_16gf", 3024),
-        Backbone("regnet_y_1_6gf", 888),
-        Backbone("regnet_y_32gf", 3712),
-        Backbone("regnet_y_3_2gf", 1512),
-        Backbone("regnet_y_400mf", 440),
-        Backbone("regnet_y_800mf", 784),
-        Backbone("regnet_y_8gf", 2016),
-        Backbone("resnet101", 2048),
-        Backbone("resnet152", 2048),
+        Backbone("regnet_x_16gf", 2048, weights=TWO_RECIPES),
+        Backbone("regnet_x_1_6gf", 912, weights=TWO_RECIPES),
+        Backbone("regnet_x_32gf", 2520, weights=TWO_RECIPES),
+        Backbone("regnet_x_3_2gf", 1008, weights=TWO_RECIPES),
+        Backbone("regnet_x_400mf", 400, weights=TWO_RECIPES),
+        Backbone("regnet_x_800mf", 672, weights=TWO_RECIPES),
+        Backbone("regnet_x_8gf", 1920, weights=TWO_RECIPES),
+        Backbone("regnet_y_128gf", 7392, fits_one_file=False, weights=SWAG),
+        Backbone("regnet_y_16gf", 3024, weights=(*TWO_RECIPES, *SWAG)),
+        Backbone("regnet_y_1_6gf", 888, weights=TWO_RECIPES),
+        Backbone("regnet_y_32gf", 3712, weights=(*TWO_RECIPES, *SWAG)),
+        Backbone("regnet_y_3_2gf", 1512, weights=TWO_RECIPES),
+        Backbone("regnet_y_400mf", 440, weights=TWO_RECIPES),
+        Backbone("regnet_y_800mf", 784, weights=TWO_RECIPES),
+        Backbone("regnet_y_8gf", 2016, weights=TWO_RECIPES),
+        Backbone("resnet101", 2048, weights=TWO_RECIPES),
+        Backbone("resnet152", 2048, weights=TWO_RECIPES),
         Backbone("resnet18", 512),
         Backbone("resnet34", 512),
-        Backbone("resnet50", 2048),
-        Backbone("resnext101_32x8d", 2048),
+        Backbone("resnet50", 2048, weights=TWO_RECIPES),
+        Backbone("resnext101_32x8d", 2048, weights=TWO_RECIPES),
         Backbone("resnext101_64x4d", 2048),
-        Backbone("resnext50_32x4d", 2048),
+        Backbone("resnext50_32x4d", 2048, weights=TWO_RECIPES),
         Backbone("shufflenet_v2_x0_5", 1024),
         Backbone("shufflenet_v2_x1_0", 1024),
         Backbone("shufflenet_v2_x1_5", 1024),
@@ -114,17 +120,17 @@ BACKBONES = register(
         Backbone("vgg11_bn", 4096),
         Backbone("vgg13", 4096),
         Backbone("vgg13_bn", 4096),
-        Backbone("vgg16", 4096),
+        Backbone("vgg16", 4096, weights=(V1, "IMAGENET1K_FEATURES")),
         Backbone("vgg16_bn", 4096),
         Backbone("vgg19", 4096),
         Backbone("vgg19_bn", 4096),
-        Backbone("vit_b_16", 768, size_argument="image_size"),
+        Backbone("vit_b_16", 768, size_argument="image_size", weights=(V1, *SWAG)),
         Backbone("vit_b_32", 768, size_argument="image_size"),
-        Backbone("vit_h_14", 1280, size_argument="image_size", fits_one_file=False),
-        Backbone("vit_l_16", 1024, size_argument="image_size"),
+        Backbone("vit_h_14", 1280, size_argument="image_size", fits_one_file=False, weights=SWAG),
+        Backbone("vit_l_16", 1024, size_argument="image_size", weights=(V1, *SWAG)),
         Backbone("vit_l_32", 1024, size_argument="image_size"),
-        Backbone("wide_resnet101_2", 2048),
-        Backbone("wide_resnet50_2", 2048),
+        Backbone("wide_resnet101_2", 2048, weights=TWO_RECIPES),
+        Backbone("wide_resnet50_2", 2048, weights=TWO_RECIPES),
     ]
 )
 
@@ -144,56 +150,3 @@ def find_backbone(name: str) -> Backbone:
             "set backbone.name to a smaller one of its family (regnet_y_32gf, vit_l_16)"
         )
     return row
-
-
-_SECOND_RECIPE = frozenset(
-    {
-        "efficientnet_b1",
-        "mobilenet_v2",
-        "mobilenet_v3_large",
-        "regnet_x_16gf",
-        "regnet_x_1_6gf",
-        "regnet_x_32gf",
-        "regnet_x_3_2gf",
-        "regnet_x_400mf",
-        "regnet_x_800mf",
-        "regnet_x_8gf",
-        "regnet_y_16gf",
-        "regnet_y_1_6gf",
-        "regnet_y_32gf",
-        "regnet_y_3_2gf",
-        "regnet_y_400mf",
-        "regnet_y_800mf",
-        "regnet_y_8gf",
-        "resnet101",
-        "resnet152",
-        "resnet50",
-        "resnext101_32x8d",
-        "resnext50_32x4d",
-        "wide_resnet101_2",
-        "wide_resnet50_2",
-    }
-)
-"""Those that torchvision trained a second time, as IMAGENET1K_V2."""
-
-_SWAG = frozenset(
-    {
-        "regnet_y_16gf",
-        "regnet_y_32gf",
-        "regnet_y_128gf",
-        "vit_b_16",
-        "vit_h_14",
-        "vit_l_16",
-    }
-)
-"""Those with weights from SWAG, end to end and linear."""
-
-_SWAG_ALONE = frozenset({"regnet_y_128gf", "vit_h_14"})
-
-
-def weights_names(name: str) -> list[str]:
-    """What torchvision calls the weights of an architecture, known without importing torch (seconds)."""
-    names = [] if name in _SWAG_ALONE else ["IMAGENET1K_V1"]
-    names += ["IMAGENET1K_V2"] if name in _SECOND_RECIPE else []
-    names += ["IMAGENET1K_FEATURES"] if name == "vgg16" else []
-    return names + (["IMAGENET1K_SWAG_E2E_V1", "IMAGENET1K_SWAG_LINEAR_V1"] if name in _SWAG else [])

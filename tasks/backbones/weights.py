@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from importlib import resources
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from tasks.backbones.registry import Backbone, find_backbone, weights_names
+from tasks.backbones.registry import Backbone, find_backbone
 from tasks.digests import bytes_sha256, file_sha256
 from tasks.errors import WeightsError, did_you_mean
 from tasks.params import BackboneParams
@@ -89,16 +89,16 @@ def locate(params: BackboneParams, root: Path) -> WeightsSource:
     family, _, name = text.rpartition(".")
     if family and family.removesuffix("_Weights").lower() != backbone.name:
         raise WeightsError(f"backbone.weights: {text!r} is not of {backbone.name}; set backbone.name to match")
-    if name not in weights_names(backbone.name):
-        raise _unknown_name(backbone, name, weights_names(backbone.name))
+    if name not in backbone.weights:
+        raise _unknown_name(backbone, name)
     return WeightsSource(name, None, f"torchvision:{name}")
 
 
-def _unknown_name(backbone: Backbone, name: str, known: Iterable[str]) -> WeightsError:
+def _unknown_name(backbone: Backbone, name: str) -> WeightsError:
     own = ["bundled", "none"] if backbone.name == BUNDLED_ARCHITECTURE else ["none"]
     return WeightsError(
         f"backbone.weights: {name!r} is no torchvision weights name of {backbone.name}"
-        f"{did_you_mean(name, [*known, *own])}, or a local {' or '.join(SUFFIXES)} file"
+        f"{did_you_mean(name, [*backbone.weights, *own])}, or a local {' or '.join(SUFFIXES)} file"
     )
 
 
@@ -165,7 +165,7 @@ def _download(backbone: Backbone, name: str) -> tuple[Path, Preprocess]:
 
     known = {weights.name: weights for weights in get_model_weights(backbone.name)}
     if name not in known:
-        raise _unknown_name(backbone, name, known)
+        raise _unknown_name(backbone, name)
     weights = known[name]
     file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     # Before torchvision reads it: its cache is trusted by name alone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,16 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken_as_it_was_seen(
     assert inspect_file(photo, ValidateParams()).reason != reason
 
 
-def test_a_file_that_tells_no_size_is_not_read_without_end() -> None:
-    endless = Path("/proc/self/status")
-    if not endless.exists():
-        pytest.skip("no /proc here")
-    with pytest.raises(UnreadableFile, match="changed while it was read"):
-        read_regular(endless, 10**6)
+def test_a_file_that_tells_no_size_is_not_read_without_end(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell = os.fstat
+
+    def without_size(descriptor: int) -> os.stat_result:
+        """As the kernel's own files (/proc) tell it: regular, and of no bytes."""
+        told = list(tell(descriptor))
+        told[stat.ST_SIZE] = 0
+        return os.stat_result(told)
+
+    monkeypatch.setattr("tasks.modalities.reading.os.fstat", without_size)
+    with pytest.raises(UnreadableFile, match="changed while it was read") as caught:
+        read_regular(photo, 10**6)
+    assert caught.value.size == 1, "one byte tells that there is more"
