@@ -27,6 +27,7 @@ def adapt(workspace: Workspace, params: Params) -> None:
     backbone = BackboneReport.read(workspace.backbone / "backbone.json")
     settings = params.adapt.method
     method = find_method(settings.name)
+    assert isinstance(settings, LinearProbeParams)
     items = read_labelled_items(workspace)
     if items.features.shape[1] != backbone.feature_width:
         raise StageInputError(

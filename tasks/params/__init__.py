@@ -1,6 +1,6 @@
 """params.yaml as frozen models: the only place where a knob is declared."""
 
-from tasks.params.adapt import AdaptParams
+from tasks.params.adapt import AdaptParams, MethodParams
 from tasks.params.backbone import BackboneParams, PreprocessParams
 from tasks.params.data import ColumnNames, DataParams, SampleParams
 from tasks.params.document import Params, load_params, parse_params
@@ -14,6 +14,7 @@ from tasks.params.release import ExportParams, PublishParams, QualifyParams
 from tasks.params.report import ReportParams
 from tasks.params.review import ReviewParams
 from tasks.params.split import NearDuplicateParams, SplitParams
+from tasks.params.training import FineTuneParams, FromScratchParams, TrainingParams
 from tasks.params.validate import ValidateParams
 
 __all__ = [
@@ -24,11 +25,14 @@ __all__ = [
     "EmbedParams",
     "EvaluateParams",
     "ExportParams",
+    "FineTuneParams",
     "FlowParams",
+    "FromScratchParams",
     "GateParams",
     "Limits",
     "LimitsParams",
     "LinearProbeParams",
+    "MethodParams",
     "Minimum",
     "NearDuplicateParams",
     "Params",
@@ -40,6 +44,7 @@ __all__ = [
     "SampleParams",
     "SplitParams",
     "StageLimits",
+    "TrainingParams",
     "ValidateParams",
     "load_params",
     "parse_params",

@@ -6,6 +6,7 @@ from tasks.reports.evaluation import BaselineScore, ClassScore, Estimate, Evalua
 from tasks.reports.outcome import Outcome
 from tasks.reports.review import KINDS, ReviewEntry, ReviewKind, ReviewReport
 from tasks.reports.split import Leak, LeftOut, NearDuplicatePair, Side, SplitReport, TightenedChain
+from tasks.reports.training import BlockState, EpochScore, ProbeComparison, TrainingReport
 from tasks.reports.validation import (
     AppliedCorrection,
     FailingItem,
@@ -22,7 +23,9 @@ __all__ = [
     "AdaptationReport",
     "AppliedCorrection",
     "BaselineScore",
+    "BlockState",
     "ClassScore",
+    "EpochScore",
     "Estimate",
     "EvaluatedDigests",
     "EvaluationReport",
@@ -33,6 +36,7 @@ __all__ = [
     "NearDuplicatePair",
     "Outcome",
     "OverlayReport",
+    "ProbeComparison",
     "Record",
     "Report",
     "ReviewEntry",
@@ -44,6 +48,7 @@ __all__ = [
     "SplitReport",
     "StrengthScore",
     "TightenedChain",
+    "TrainingReport",
     "UsedAlias",
     "ValidationReport",
     "Verdict",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tasks.reports.document import Record, Report
+from tasks.reports.training import TrainingReport
 
 
 class StrengthScore(Record):
@@ -18,7 +19,15 @@ class StrengthScore(Record):
 class AdaptationReport(Report):
     """Written as models/adapted/adapted.json; the head's weights lie beside it in head.safetensors.
 
-    The out-of-fold figures are null, and `scores` empty, where no item could be held out (one item per class).
+    `method` is whose model this is: linear_probe where a trained one fell behind and adapt.keep_best kept the probe;
+    `training` then tells of the model that was not kept. The out-of-fold figures are the probe's; they are null, and
+    `scores` empty, where no item could be held out (one item per class).
+
+    Attributes:
+        adapted_graph_sha256: of models/adapted/graph.onnx, the network as trained; null: the backbone's own graph.
+        temperature: what the logits are divided by before the softmax, so that probabilities are calibrated.
+        calibrated_on: `out_of_fold` or `validation`; null: no item could be held out, and the temperature is 1.
+        from_scratch: how the same network fared from random weights; null: it was not trained.
     """
 
     produced_by: ClassVar[str] = "adapt"
@@ -35,3 +44,9 @@ class AdaptationReport(Report):
     scores: list[StrengthScore]
     out_of_fold_accuracy: float | None
     out_of_fold_loss: float | None
+    adapted_graph_sha256: str | None = None
+    temperature: float = 1.0
+    calibrated_on: str | None = None
+    calibration_items: int = 0
+    training: TrainingReport | None = None
+    from_scratch: TrainingReport | None = None
