@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 from flows.yaml_tails import commented, cut_tail, sew_tail
 from tasks.errors import DataError, ParamsError
 from tasks.params import Params, load_params, parse_params
-from tasks.params.document import check_key, path_rule
+from tasks.params.document import check_key, path_rule, unknown_to_method
 from tasks.reports import write_bytes
 from tasks.workspace import Workspace, expanded
 
@@ -130,9 +130,12 @@ def edited_params(workspace: Workspace, edits: Sequence[Edit]) -> EditedParams:
         return EditedParams(workspace.params, params, old, "")
     yaml = round_trip_yaml()
     document = yaml.load(old) or CommentedMap()
-    for edit in [*missing, *edits]:
+    for edit in edits:
         _put(document, edit)
+    _drop_what_other_methods_had(document, edits)
     params = parse_params(_plain(document), "--set")
+    for edit in missing_sections(workspace, document, params):
+        _put(document, edit)
     buffer = io.StringIO()
     yaml.dump(document, buffer)
     new = buffer.getvalue()
@@ -186,6 +189,34 @@ def _put(document: CommentedMap, edit: Edit) -> None:
         place[edit.key[-1]] = commented(edit.value)
     if tail:
         sew_tail(document, edit.key, tail)
+
+
+def _drop_what_other_methods_had(document: CommentedMap, edits: Sequence[Edit]) -> None:
+    """A section that an edit gave another method loses the keys which that one does not know.
+
+    What the edits themselves set stays, so that the check after them names it. Lines between keys stay too.
+    """
+    wanted = {edit.key for edit in edits}
+    for *section, name in wanted:
+        for key in unknown_to_method((*section, name), _value_at(document, (*section, name))):
+            if not any(_within((*section, key), one) for one in wanted):
+                _drop(document, (*section, key))
+
+
+def _within(place: Sequence[str], other: Sequence[str]) -> bool:
+    return tuple(other[: len(place)]) == tuple(place)
+
+
+def _drop(document: CommentedMap, key: tuple[str, ...]) -> None:
+    section = _value_at(document, key[:-1])
+    if _value_at(document, key) is _ABSENT:
+        return
+    names = list(section)
+    place = names.index(key[-1])
+    tail = cut_tail(document, key)
+    del section[key[-1]]
+    if tail:  # The key that names the method stays, so there is a neighbour.
+        sew_tail(document, (*key[:-1], names[place - 1] if place else names[1]), tail)
 
 
 def _plain(value: Any) -> Any:

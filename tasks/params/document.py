@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -18,6 +18,7 @@ from tasks.params.embed import EmbedParams
 from tasks.params.evaluate import EvaluateParams
 from tasks.params.flow import FlowParams
 from tasks.params.gate import GateParams
+from tasks.params.keys import Place, choices, keys_of, models_at, place_of, tagged_union
 from tasks.params.limits import LimitsParams
 from tasks.params.release import ExportParams, PublishParams, QualifyParams
 from tasks.params.report import ReportParams
@@ -48,6 +49,17 @@ class Params(Section):
     publish: PublishParams = Field(PublishParams(), description="Where releases are kept.")
     limits: LimitsParams = Field(LimitsParams(), description="What a stage may take of the machine.")
     flow: FlowParams = Field(FlowParams(), description="Time limits, retries and logs.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_the_default_method(cls, document: Any) -> Any:
+        """A method that is not named is the default one, as every other key that is left out."""
+        adapt = document.get("adapt") if isinstance(document, Mapping) else None
+        method = adapt.get("method") if isinstance(adapt, Mapping) else None
+        if not isinstance(method, Mapping) or "name" in method:
+            return document
+        named = {"name": AdaptParams().method.name, **method}
+        return {**document, "adapt": {**adapt, "method": named}} if isinstance(adapt, Mapping) else document
 
 
 def load_params(path: Path) -> Params:
@@ -82,27 +94,48 @@ def parse_params(document: Mapping[str, Any], source: str = "params.yaml") -> Pa
     try:
         return Params.model_validate(document)
     except ValidationError as err:
-        faults = [_fault(fault["loc"], fault) for fault in err.errors()]
-        raise ParamsError(f"{source}: " + f"\n{source}: ".join(faults)) from err
+        faults: dict[Place, list[Mapping[str, Any]]] = {}
+        for fault in err.errors():
+            faults.setdefault(place_of(Params, fault["loc"]), []).append(fault)
+        lines = [_fault(place, found) for place, found in faults.items()]
+        raise ParamsError(f"{source}: " + f"\n{source}: ".join(lines)) from err
 
 
-def _fault(location: Sequence[str | int], fault: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in location)
-    value = fault.get("input")
-    if fault["type"] == "extra_forbidden":
-        if moved := moved_hint(location):
-            return f"unknown key {key!r}; {moved}"
-        return f"unknown key {key!r}{did_you_mean(str(location[-1]), known_keys(location[:-1]))}"
-    if fault["type"] == "literal_error":
-        allowed = literal_values(location)
-        return f"{key}: unknown value {value!r}{did_you_mean(str(value), allowed)}"
-    return f"{key}: {value!r} is not allowed: {_complaint(location, fault)}"
+def _fault(place: Place, faults: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong with one key; a key that takes one of several types has a fault for each."""
+    key = ".".join(str(part) for part in place.key)
+    kind, value = faults[0]["type"], faults[0].get("input")
+    if kind == "extra_forbidden":
+        return _unknown_key(place, key)
+    if kind in ("union_tag_invalid", "union_tag_not_found") and (union := tagged_union(Params, place.key)):
+        given = value.get(union.tag) if isinstance(value, Mapping) else value
+        return f"{key}.{union.tag}: unknown value {given!r}{did_you_mean(str(given), union.models)}"
+    if kind == "literal_error" and len(faults) == 1:
+        return f"{key}: unknown value {value!r}{did_you_mean(str(value), choices(Params, place.key, place.method))}"
+    complaints = dict.fromkeys(_complaint(place, fault) for fault in faults)
+    return f"{key}: {value!r} is not allowed: {', or '.join(complaints)}"
 
 
-def _complaint(location: Sequence[str | int], fault: Mapping[str, Any]) -> str:
+def _unknown_key(place: Place, key: str) -> str:
+    if moved := moved_hint(place.key):
+        return f"unknown key {key!r}; {moved}"
+    union = tagged_union(Params, place.key[:-1])
+    if union is None or place.method is None:
+        return f"unknown key {key!r}{did_you_mean(str(place.key[-1]), known_keys(place.key[:-1]))}"
+    holder = ".".join(str(part) for part in place.key[:-1])
+    owners = [name for name, model in union.models.items() if place.key[-1] in keys_of([model])]
+    if owners:
+        return f"unknown key {key!r} of {place.method}; it belongs to {' and '.join(owners)} ({holder}.{union.tag})"
+    known = keys_of([union.models[place.method]])
+    return f"unknown key {key!r} of {place.method}{did_you_mean(str(place.key[-1]), known)}"
+
+
+def _complaint(place: Place, fault: Mapping[str, Any]) -> str:
     """What is wanted instead, without the names of our types."""
-    if fault["type"] == "model_type":
-        return f"it must be a section of keys ({', '.join(known_keys(location))})"
+    if fault["type"] in ("model_type", "model_attributes_type"):
+        union = tagged_union(Params, place.key)
+        known = f"{union.tag}, and those of {', '.join(union.models)}" if union else ", ".join(known_keys(place.key))
+        return f"it must be a section of keys ({known})"
     if fault["type"] == "dict_type":
         return "it must be a section of keys and values, such as {old: new}"
     text = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
@@ -111,21 +144,17 @@ def _complaint(location: Sequence[str | int], fault: Mapping[str, Any]) -> str:
 
 
 def known_keys(location: Sequence[str | int]) -> list[str]:
-    """The keys that a section (by its place in the document) may hold."""
-    model: type[BaseModel] = Params
-    for part in location:
-        model = _field_models(model)[str(part)]
-    return [field.alias or name for name, field in model.model_fields.items()]
+    """The keys that a section (by its place in the document) may hold; of a method, those of every method.
+
+    Raises:
+        KeyError: no section stands there.
+    """
+    return keys_of(models_at(Params, location))
 
 
 def literal_values(location: Sequence[str | int]) -> list[str]:
     """The allowed values of a key that takes one of a fixed set."""
-    schema: Any = Params.model_json_schema(by_alias=True)
-    definitions = schema.get("$defs", {})
-    for part in location:
-        schema = schema["items"] if isinstance(part, int) else schema["properties"][part]
-        schema = definitions[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
-    return [str(value) for value in schema.get("enum", [schema.get("const")])]
+    return choices(Params, location)
 
 
 def check_key(location: Sequence[str]) -> None:
@@ -147,19 +176,20 @@ def check_key(location: Sequence[str]) -> None:
             raise ParamsError(f"unknown key {key!r}{did_you_mean(part, known)}")
 
 
+def unknown_to_method(key: Sequence[str], method: object) -> list[str]:
+    """The keys beside `key` that other methods have and `method` has not; none unless `key` names a method."""
+    union = tagged_union(Params, key[:-1])
+    if union is None or union.tag != key[-1] or method not in union.models:
+        return []
+    known = keys_of([union.models[str(method)]])
+    return [name for name in keys_of(list(union.models.values())) if name not in known]
+
+
 def path_rule(location: Sequence[str]) -> str | None:
     """How a key's text may be a path: `always`, `with_suffix` (a file, or else a word), or None."""
-    model: type[BaseModel] = Params
-    for part in location[:-1]:
-        model = _field_models(model)[part]
-    schema = model.model_json_schema(by_alias=True)["properties"].get(location[-1], {})
-    choices = [schema, *schema.get("anyOf", [])]
-    return next((choice["path"] for choice in choices if "path" in choice), None)
-
-
-def _field_models(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    return {
-        field.alias or name: field.annotation
-        for name, field in model.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
+    for model in models_at(Params, location[:-1]):
+        schema = model.model_json_schema(by_alias=True)["properties"].get(location[-1], {})
+        for choice in (schema, *schema.get("anyOf", [])):
+            if "path" in choice:
+                return str(choice["path"])
+    return None

@@ -11,7 +11,7 @@ import pytest
 from flows.desk import prepare_data
 from flows.params_file import Edit, data_edits, edit_params, parse_override
 from tasks.errors import DataError, ParamsError
-from tasks.params import Params, load_params
+from tasks.params import FineTuneParams, Params, load_params
 from tasks.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,3 +204,114 @@ def test_sections_stay_apart_and_a_key_stays_with_its_children(workspace: Worksp
     after = workspace.params.read_text().split("\n\n")
     assert [part.split(":")[0] for part in after] == [part.split(":")[0] for part in before]
     assert sum(old != new for old, new in zip(before, after, strict=True)) == (0 if "{}" in texts[-1] else 1)
+
+
+OWN_WORDS = """adapt:
+  # how to adapt
+  method:
+    name: linear_probe  # the quick one
+    # the head of choice
+    head: ridge  # exact
+    folds: 4  # ours
+    class_weight: balanced  # few cats
+
+    # about to keep
+  keep_best: false  # always what was asked for
+
+  # the baseline
+  from_scratch: never
+"""
+
+
+def method_of(workspace: Workspace) -> dict[str, Any]:
+    return load_params(workspace.params).adapt.method.model_dump(exclude_unset=True)
+
+
+def test_another_method_drops_the_keys_that_it_does_not_know_and_keeps_the_others(workspace: Workspace) -> None:
+    workspace.params.write_text(OWN_WORDS)
+    edit_params(workspace, [])
+    before = workspace.params.read_text()
+    diff = set_key(workspace, "adapt.method.name=fine_tune")
+    assert method_of(workspace) == {"name": "fine_tune", "folds": 4}
+    gone = ["    head: ridge  # exact", "    class_weight: balanced  # few cats"]
+    assert all(f"-{line}\n" in diff for line in gone)
+    expected = before.replace("name: linear_probe ", "name: fine_tune    ")  # Comments keep their column.
+    for line in gone:
+        expected = expected.replace(f"{line}\n", "")
+    assert workspace.params.read_text() == expected
+
+
+def test_the_repositorys_file_turns_to_fine_tuning_and_back(workspace: Workspace) -> None:
+    before = workspace.params.read_text()
+    set_key(workspace, "adapt.method.name=fine_tune", "adapt.method.blocks=2", "adapt.method.probe.head=ridge")
+    assert method_of(workspace) == {"name": "fine_tune", "blocks": 2, "probe": {"head": "ridge"}}
+    set_key(workspace, "adapt.method.name=from_scratch", "adapt.method.epochs=9")
+    assert method_of(workspace) == {"name": "from_scratch", "epochs": 9}
+    set_key(workspace, "adapt.method.name=linear_probe")
+    assert method_of(workspace) == {"name": "linear_probe"}
+    stock = (
+        "    head: logistic         # or ridge (exact leave-one-out)\n",
+        "    class_weight: none     # or balanced\n",
+    )
+    assert workspace.params.read_text() == before.replace(stock[0], "").replace(stock[1], "")
+
+
+def test_the_order_of_edits_does_not_matter_to_another_method(workspace: Workspace) -> None:
+    texts = ["adapt.method.name=fine_tune", "adapt.method.blocks=all", "adapt.method.probe.class_weight=balanced"]
+    before, results = workspace.params.read_bytes(), []
+    for ordered in (texts, texts[::-1], [texts[1], texts[0], texts[2]]):
+        workspace.params.write_bytes(before)
+        set_key(workspace, *ordered)
+        results.append(method_of(workspace))
+    assert results[0] == {"name": "fine_tune", "blocks": "all", "probe": {"class_weight": "balanced"}}
+    assert results[1] == results[2] == results[0]
+
+
+def test_a_method_may_be_given_as_a_whole(workspace: Workspace) -> None:
+    set_key(workspace, "adapt.method={name: fine_tune, blocks: 2}")
+    assert method_of(workspace) == {"name": "fine_tune", "blocks": 2}
+
+
+@pytest.mark.parametrize("first", ["{head: ridge, name: linear_probe}", "{name: linear_probe, head: ridge}"])
+def test_a_method_in_flow_style_turns_too(workspace: Workspace, first: str) -> None:
+    workspace.params.write_text(f"adapt:\n  method: {first}  # short\n  keep_best: false\n")
+    set_key(workspace, "adapt.method.name=fine_tune")
+    line = workspace.params.read_text().splitlines()[1]
+    assert line.split("#")[0].rstrip() == "  method: {name: fine_tune}"
+    assert line.endswith(" # short")
+
+
+def test_a_first_line_that_goes_leaves_the_comment_behind_it(workspace: Workspace) -> None:
+    workspace.params.write_text("adapt:\n  method:\n    head: ridge\n    # which\n    name: linear_probe\n")
+    set_key(workspace, "adapt.method.name=fine_tune")
+    assert workspace.params.read_text().startswith("adapt:\n  method:\n    name: fine_tune\n    # which\n")
+
+
+@pytest.mark.parametrize(
+    ("texts", "complaint"),
+    [
+        (["adapt.method.blocks=4"], r"--set: unknown key 'adapt\.method\.blocks' of linear_probe; it belongs to fine"),
+        (["adapt.method.head=ridge", "adapt.method.name=fine_tune"], r"'adapt\.method\.head' of fine_tune; it belongs"),
+        (["adapt.method.name=finetune"], r"adapt\.method\.name: unknown value 'finetune'; did you mean 'fine_tune'\?"),
+    ],
+)
+def test_a_key_of_another_method_is_refused_and_the_file_left_alone(
+    workspace: Workspace, texts: list[str], complaint: str
+) -> None:
+    before = workspace.params.read_bytes()
+    with pytest.raises(ParamsError, match=complaint):
+        set_key(workspace, *texts)
+    assert workspace.params.read_bytes() == before
+
+
+def test_a_method_that_the_file_leaves_out_brings_nothing_of_the_default_one(workspace: Workspace) -> None:
+    workspace.params.write_text("backbone: {name: resnet18}\n")
+    params, _ = edit_params(workspace, [Edit(("adapt", "method", "name"), "fine_tune")])
+    assert params.adapt.method == FineTuneParams()
+    assert edit_params(workspace, []) == (params, "")
+
+
+def test_a_method_with_an_anchor_turns_too(workspace: Workspace) -> None:
+    workspace.params.write_text("adapt:\n  method: &m {name: linear_probe, head: ridge}\n")
+    set_key(workspace, "adapt.method.name=fine_tune")
+    assert method_of(workspace) == {"name": "fine_tune"}

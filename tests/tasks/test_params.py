@@ -8,7 +8,7 @@ import pytest
 
 from tasks.backbones.registry import BACKBONES
 from tasks.errors import ParamsError
-from tasks.params import Limits, Params, load_params, parse_params
+from tasks.params import Limits, LinearProbeParams, Params, load_params, parse_params
 from tasks.params.document import check_key, known_keys, literal_values, path_rule
 from tasks.params.identity import result_params_sha256
 from tasks.workspace import STAGES
@@ -46,8 +46,92 @@ def test_an_unknown_backbone_is_named_with_the_nearest_one() -> None:
 
 
 def test_an_unknown_method_is_named_with_what_is_known() -> None:
-    with pytest.raises(ParamsError, match=r"adapt.method.name: unknown value 'probe'.*known: linear_probe"):
+    with pytest.raises(ParamsError, match=r"adapt.method.name: unknown value 'probe'.*known: .*linear_probe"):
         parse_params({"adapt": {"method": {"name": "probe"}}})
+
+
+@pytest.mark.parametrize(
+    ("method", "complaint"),
+    [
+        ({"name": "probe"}, "adapt.method.name: unknown value 'probe'; known: fine_tune, from_scratch, linear_probe"),
+        ({"name": "fine_tun"}, "adapt.method.name: unknown value 'fine_tun'; did you mean 'fine_tune'? known: "),
+        ({"name": None}, "adapt.method.name: unknown value None; known: "),
+        ({"name": ["fine_tune"]}, "adapt.method.name: unknown value ['fine_tune']; "),
+        (
+            {"name": "linear_probe", "blocks": 4},
+            "unknown key 'adapt.method.blocks' of linear_probe; it belongs to fine_tune (adapt.method.name)",
+        ),
+        (
+            {"learning_rate": 0.1},
+            "unknown key 'adapt.method.learning_rate' of linear_probe; it belongs to fine_tune and from_scratch (",
+        ),
+        (
+            {"name": "fine_tune", "head": "ridge"},
+            "unknown key 'adapt.method.head' of fine_tune; it belongs to linear_probe (adapt.method.name)",
+        ),
+        (
+            {"name": "fine_tune", "blcks": 4},
+            "unknown key 'adapt.method.blcks' of fine_tune; did you mean 'blocks'? known: augmentation, average, ",
+        ),
+        (
+            {"name": "fine_tune", "probe": {"hed": "ridge"}},
+            "unknown key 'adapt.method.probe.hed'; did you mean 'head'? known: class_weight, fit_on_validation, ",
+        ),
+        ({"name": "fine_tune", "learning_rate": 20}, "adapt.method.learning_rate: 20 is not allowed: input should be"),
+        (
+            {"name": "fine_tune", "schedule": "cosin"},
+            "adapt.method.schedule: unknown value 'cosin'; did you mean 'cosine'? known: constant, cosine, plateau, ",
+        ),
+        (
+            {"name": "fine_tune", "probe": {"head": "rdge"}},
+            "adapt.method.probe.head: unknown value 'rdge'; did you mean 'ridge'? known: logistic, ridge",
+        ),
+        (
+            {"name": "fine_tune", "blocks": "half"},
+            "adapt.method.blocks: 'half' is not allowed: input should be a valid integer, unable to parse string as an "
+            "integer, or input should be 'all'",
+        ),
+        (
+            {"name": "fine_tune", "probe": 3},
+            "adapt.method.probe: 3 is not allowed: it must be a section of keys (name, head, strengths, ",
+        ),
+    ],
+)
+def test_a_fault_inside_a_method_names_the_key_as_the_user_writes_it(method: object, complaint: str) -> None:
+    with pytest.raises(ParamsError) as refused:
+        parse_params({"adapt": {"method": method}})
+    assert str(refused.value).startswith(f"params.yaml: {complaint}")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_every_fault_inside_a_method_is_named_at_once() -> None:
+    with pytest.raises(ParamsError) as refused:
+        parse_params({"adapt": {"method": {"name": "from_scratch", "epochs": 0, "blocks": 2, "folds": 1}}})
+    keys = [line.split(": ")[1].split(" ")[-1].strip("'") for line in str(refused.value).splitlines()]
+    assert len(keys) == 3
+    assert "adapt.method.epochs: 0 is not allowed" in str(refused.value)
+    assert "unknown key 'adapt.method.blocks' of from_scratch; it belongs to fine_tune" in str(refused.value)
+
+
+def test_a_method_that_is_not_named_is_the_linear_probe() -> None:
+    params = parse_params({"adapt": {"method": {"head": "ridge"}}})
+    assert params.adapt.method == LinearProbeParams(head="ridge")
+
+
+def test_the_keys_of_every_method_are_known() -> None:
+    for key in ("head", "blocks", "learning_rate", "augmentation", "probe"):
+        check_key(("adapt", "method", key))
+    check_key(("adapt", "method", "probe", "head"))
+    assert known_keys(("adapt", "method"))[:3] == ["name", "head", "strengths"]
+    assert known_keys(("adapt", "method", "probe")) == list(LinearProbeParams.model_fields)
+    assert literal_values(("adapt", "method", "name")) == ["linear_probe", "fine_tune", "from_scratch"]
+    assert literal_values(("adapt", "method", "augmentation")) == ["none", "light", "standard", "strong"]
+    with pytest.raises(ParamsError, match=r"unknown key 'adapt\.method\.blcks'; did you mean 'blocks'\?"):
+        check_key(("adapt", "method", "blcks"))
+    with pytest.raises(ParamsError, match=r"unknown key 'adapt\.method\.probe\.hed'; did you mean 'head'\?"):
+        check_key(("adapt", "method", "probe", "hed"))
+    with pytest.raises(ParamsError, match=r"'adapt\.method\.blocks' holds a value, not keys"):
+        check_key(("adapt", "method", "blocks", "x"))
 
 
 def test_an_unknown_item_of_a_list_is_named_by_its_place() -> None:
@@ -120,6 +204,7 @@ def test_every_section_knows_its_keys() -> None:
         (("validate", "suite"), "always"),
         (("backbone", "weights"), "with_suffix"),
         (("export", "name"), None),
+        (("adapt", "method", "head"), None),
         (("gate", "accuracy", "minimum"), None),
     ],
 )
