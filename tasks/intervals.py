@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tasks.metrics import BoolVector, FloatVector, IntMatrix, IntVector, ratio
+from tasks.metrics import BoolVector, FloatMatrix, FloatVector, IntMatrix, IntVector, ratio
 
 Interval = tuple[float, float]
 
@@ -86,8 +86,7 @@ def bootstrap_macro_f1(confusion: IntMatrix, samples: int, confidence: float, se
     Raises:
         ValueError: the matrix holds no item.
     """
-    low, high = np.quantile(resampled_macro_f1(confusion, samples, seed), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    return percentile_interval(resampled_macro_f1(confusion, samples, seed), confidence)
 
 
 def resampled_macro_f1(confusion: IntMatrix, samples: int, seed: int) -> FloatVector:
@@ -104,6 +103,46 @@ def resampled_macro_f1(confusion: IntMatrix, samples: int, seed: int) -> FloatVe
         cells = np.concatenate([_resampled_row(confusion[row], size, generator) for row in np.unique(rows)], axis=1)
         values[start : start + size] = _macro_f1_of(cells, rows, columns, confusion.sum(axis=1))
     return values
+
+
+def resampled_means(columns: FloatMatrix, samples: int, seed: int) -> FloatMatrix:
+    """(samples, columns) means of (items, columns) figures over test sets drawn from the items with replacement.
+
+    Every column sees the same draws, so a difference of columns is paired. Call it on one BLAS thread for equal bits.
+
+    Raises:
+        ValueError: there is no item to draw.
+    """
+    items = len(columns)
+    if not items:
+        raise ValueError("no items cannot be resampled")
+    generator, means = np.random.default_rng(seed), []
+    for size in draw_chunks(samples, items):
+        counts = [np.bincount(generator.integers(0, items, items), minlength=items) for _ in range(size)]
+        means.append(np.array(counts, dtype=np.float64) @ columns / items)
+    return np.concatenate(means)
+
+
+def percentile_interval(values: FloatVector, confidence: float) -> Interval:
+    """The central part of resampled values, which holds `confidence` of them."""
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def basic_interval(value: float, resampled: FloatVector, confidence: float) -> Interval:
+    """Bounds that correct for the bias of an error which resampling inflates; never below 0, never without the value.
+
+    A resample lies as far from the value as the value from the truth, so the bounds are 2 value - quantile.
+    Source: Davison and Hinkley 1997, "Bootstrap methods and their application", basic bootstrap limits.
+    """
+    low, high = percentile_interval(resampled, confidence)
+    return max(0.0, min(value, 2 * value - high)), max(value, 2 * value - low)
+
+
+def draw_chunks(samples: int, items: int) -> list[int]:
+    """Numbers of resamples to hold in memory at a time; they add up to `samples`."""
+    step = max(1, MAX_CELLS_AT_ONCE // max(items, 1))
+    return [min(step, samples - start) for start in range(0, samples, step)]
 
 
 def normal_quantile(confidence: float) -> float:

@@ -2,7 +2,16 @@
 
 from tasks.reports.adaptation import AdaptationReport, StrengthScore
 from tasks.reports.document import SCHEMA_VERSION, Record, Report, replacing, write_bytes
-from tasks.reports.evaluation import BaselineScore, ClassScore, Estimate, EvaluatedDigests, EvaluationReport
+from tasks.reports.evaluation import (
+    BaselineScore,
+    CalibrationReport,
+    CalibrationScores,
+    ClassScore,
+    Estimate,
+    EvaluatedDigests,
+    EvaluationReport,
+    ReliabilityBin,
+)
 from tasks.reports.outcome import Outcome
 from tasks.reports.review import KINDS, ReviewEntry, ReviewKind, ReviewReport
 from tasks.reports.split import Leak, LeftOut, NearDuplicatePair, Side, SplitReport, TightenedChain
@@ -24,6 +33,8 @@ __all__ = [
     "AppliedCorrection",
     "BaselineScore",
     "BlockState",
+    "CalibrationReport",
+    "CalibrationScores",
     "ClassScore",
     "EpochScore",
     "Estimate",
@@ -38,6 +49,7 @@ __all__ = [
     "OverlayReport",
     "ProbeComparison",
     "Record",
+    "ReliabilityBin",
     "Report",
     "ReviewEntry",
     "ReviewKind",

@@ -38,6 +38,55 @@ class BaselineScore(Record):
     gain: Estimate
 
 
+class ReliabilityBin(Record):
+    """Items whose confidence, the probability of the predicted class, lies in (low, high].
+
+    Means over the bin's items; null in an empty bin. The bounds of the accuracy are Wilson's.
+    """
+
+    low: float
+    high: float
+    items: int
+    confidence: float | None
+    accuracy: float | None
+    accuracy_low: float
+    accuracy_high: float
+
+
+class CalibrationScores(Record):
+    """How good probabilities are; of all three less is better, and 0 is perfect.
+
+    Attributes:
+        nll: mean negative log-likelihood of the true class, in nats.
+        brier: squared distance from the truth summed over the classes, in [0, 2].
+        ece: expected calibration error of the predicted class, in [0, 1].
+        ece_when_calibrated: the ECE that perfectly calibrated probabilities would show on as many items.
+        bins: of the reliability diagram, from the lowest confidence on, empty ones among them.
+    """
+
+    nll: Estimate
+    brier: Estimate
+    ece: Estimate
+    ece_when_calibrated: float
+    bins: list[ReliabilityBin]
+
+
+class CalibrationReport(Record):
+    """The probabilities as the model gave them (`before`) and divided by the temperature (`after`), as served.
+
+    Attributes:
+        calibrated_on: `out_of_fold` or `validation`; null: no item could be held out, and the temperature is 1.
+        nll_gain: nll before - nll after, on the same resampled items.
+    """
+
+    temperature: float
+    calibrated_on: str | None
+    calibration_items: int
+    before: CalibrationScores
+    after: CalibrationScores
+    nll_gain: Estimate
+
+
 class EvaluatedDigests(Record):
     """sha256 of what was evaluated and what came out."""
 
@@ -48,6 +97,13 @@ class EvaluatedDigests(Record):
 
 
 class EvaluationReport(Report):
+    """Every figure is of the calibrated probabilities, which are those served.
+
+    `baselines` are majority and raw_pixels as params.yaml asks, linear_probe beside every trained network, and
+    from_scratch where it was trained, whose `gain` is the gain from transfer.
+    `calibration` is null where there is no test item, and in reports of an earlier Graft.
+    """
+
     produced_by: ClassVar[str] = "evaluate"
 
     confidence: float
@@ -61,3 +117,4 @@ class EvaluationReport(Report):
     confusion: list[list[int]]
     baselines: list[BaselineScore]
     digests: EvaluatedDigests
+    calibration: CalibrationReport | None = None
