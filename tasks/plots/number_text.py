@@ -26,6 +26,20 @@ def signed_text(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", MINUS)
 
 
+def percent_text(value: float) -> str:
+    """A ratio as a whole per cent; near 0 and 1 with one decimal, so that neither is claimed in vain.
+
+    >>> percent_text(0.874), percent_text(0.9962), percent_text(0.99996), percent_text(1.0)
+    ('87%', '99.6%', 'over 99.9%', '100%')
+    """
+    percent = 100 * value
+    if 99.95 <= percent < 100:
+        return "over 99.9%"
+    if 0 < percent < 0.05:
+        return "under 0.1%"
+    return f"{percent:.0f}%" if 1 <= percent < 99 or percent in (0, 100) else f"{percent:.1f}%"
+
+
 def count_text(value: float) -> str:
     """A count with thousands separated.
 

@@ -20,7 +20,12 @@ from tasks.reports import (
     Verdict,
 )
 
-JUDGED_ON = {"point": "the value", "lower_bound": "lower bound of the interval", "count": "the count"}
+JUDGED_ON = {
+    "point": "the value",
+    "lower_bound": "lower bound of the interval",
+    "upper_bound": "upper bound of the interval",
+    "count": "the count",
+}
 
 SHOWN = ("validate", "backbone.name", "backbone.preprocess", "split", "adapt", "evaluate", "gate", "export.name")
 """Params that the page shows: those that shape the result. Where data and weights lie is the machine's affair, and
@@ -54,7 +59,7 @@ def rule_row(rule: RuleVerdict) -> RuleRow:
     return RuleRow(
         name=rule.rule,
         value="not available" if rule.value is None else write(rule.value),
-        limit=write(rule.limit),
+        limit=f"at most {write(rule.limit)}" if rule.limit_is == "maximum" else write(rule.limit),
         margin="none" if rule.margin is None else write_margin(rule.margin),
         judged_on=JUDGED_ON.get(rule.judged_on, rule.judged_on.replace("_", " ")),
         passed=rule.passed,

@@ -12,9 +12,12 @@ from typing import Any
 
 from tasks.params import Minimum, Params
 from tasks.plots import charts, confusion_map, number_text, page_rows
+from tasks.plots.calibration_rows import calibration_view
+from tasks.plots.findings import baseline_name, findings, method_name, over_name
 from tasks.plots.mistakes import Mistakes, read_mistakes
 from tasks.plots.page import Pictures, render
 from tasks.plots.thumbnails import Wanted, make_thumbnails
+from tasks.plots.training_view import training_views
 from tasks.reports import (
     AdaptationReport,
     BaselineScore,
@@ -30,7 +33,6 @@ from tasks.workspace import Workspace
 
 OPEN_ROWS = 20
 MOST_LISTED = 50
-BASELINES = {"majority": "largest class", "raw_pixels": "raw pixels"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _pictures(workspace: Workspace, params: Params, mistakes: Mistakes) -> Pictu
 
 def render_page(sources: PageSources) -> str:
     """The page as text; labels, paths and reasons are escaped wherever they stand."""
-    filters = {"limit": _limit, "baseline": baseline_name, "plain": _method_name}
+    filters = {"limit": _limit, "over": over_name, "plain": _method_name}
     return render("report.html.j2", sources.pictures, _context(sources), filters)
 
 
@@ -94,12 +96,13 @@ def _context(sources: PageSources) -> dict[str, Any]:
     baselines = evaluation.baselines
     gate = params.gate
     accuracy = [("this model", evaluation.accuracy), *((baseline_name(b.name), b.accuracy) for b in baselines)]
-    gains = [(f"over {baseline_name(b.name)}", b.gain) for b in baselines]
+    gains = [(f"over {over_name(b.name)}", b.gain) for b in baselines]
     macro_f1 = [("this model", evaluation.macro_f1), *((baseline_name(b.name), b.macro_f1) for b in baselines)]
     return {
         **vars(sources),
-        "method": sources.adaptation.method.replace("_", " "),
+        "method": method_name(sources.adaptation.method),
         "headline": page_rows.headline(sources.verdict),
+        "findings": findings(params, sources.adaptation, evaluation),
         "rules": [page_rows.rule_row(rule) for rule in sources.verdict.rules],
         "confidence": f"{100 * evaluation.confidence:g}%",
         "accuracy": charts.score_forest("Accuracy", accuracy, gate.accuracy.minimum or None),
@@ -107,6 +110,8 @@ def _context(sources: PageSources) -> dict[str, Any]:
         "limits_drawn": bool(gate.accuracy.minimum or gate.macro_f1.minimum),
         "gains": charts.gain_forest("Gain in accuracy, paired on the same items", gains) if gains else None,
         "best_baseline": best_baseline(baselines),
+        "calibration": calibration_view(evaluation.calibration),
+        "trainings": training_views(params, sources.adaptation),
         "classes": page_rows.classes_by_recall(evaluation),
         "confusion": confusion_map.confusion_map(evaluation),
         "pairs": confusion_map.confused_pairs(evaluation),
@@ -133,11 +138,6 @@ def _data_line(sources: PageSources) -> str:
 def best_baseline(baselines: list[BaselineScore]) -> BaselineScore | None:
     """The baseline that is hardest to beat, None where there is none."""
     return max(baselines, key=lambda baseline: baseline.accuracy.value, default=None)
-
-
-def baseline_name(name: str) -> str:
-    """A baseline as the page calls it."""
-    return BASELINES.get(name, name.replace("_", " "))
 
 
 def _method_name(method: str) -> str:

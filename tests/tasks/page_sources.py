@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from tasks.params import GateParams, Minimum, Params
+from tasks.calibration import confidence_bins
+from tasks.intervals import wilson_interval
+from tasks.params import GateParams, Minimum, Params, parse_params
 from tasks.preprocess import Preprocess
 from tasks.reports import (
     AdaptationReport,
     BaselineScore,
+    BlockState,
     ClassScore,
+    EpochScore,
     Estimate,
     EvaluatedDigests,
     EvaluationReport,
@@ -23,16 +27,20 @@ from tasks.reports import (
     JudgedDigests,
     Leak,
     NearDuplicatePair,
+    ProbeComparison,
     RuleResult,
     RuleVerdict,
     Side,
     SplitReport,
     StrengthScore,
+    TrainingReport,
     ValidationReport,
     Verdict,
 )
 from tasks.reports.backbone import BackboneReport
+from tasks.reports.evaluation import CalibrationReport, CalibrationScores, ReliabilityBin
 from tasks.reports.split import TightenedChain
+from tasks.reports.training import JudgedBy
 from tasks.tables import PREDICTIONS, write_table
 from tasks.workspace import Workspace
 
@@ -239,6 +247,107 @@ def adaptation(report: EvaluationReport) -> AdaptationReport:
     )
 
 
+def calibration_scores(labels: Sequence[str], per_class: int, skill: float, temperature: float) -> CalibrationScores:
+    """Scores of the made-up predictions with their logits divided by a temperature."""
+    truth, chances = probabilities(labels, per_class, skill)
+    odds = chances ** (1 / temperature)
+    scaled = odds / odds.sum(axis=1, keepdims=True)
+    confidence, right = scaled.max(axis=1), scaled.argmax(axis=1) == truth
+    likelihood, hits = scaled[np.arange(len(truth)), truth], np.eye(len(labels))[truth]
+    binned = confidence_bins(confidence, right)
+    bins = []
+    for place, items in enumerate(binned.items.tolist()):
+        low, high = wilson_interval(int(binned.right[place]), items, 0.95) if items else (0.0, 1.0)
+        bins.append(
+            ReliabilityBin(
+                low=place / len(binned.items),
+                high=(place + 1) / len(binned.items),
+                items=items,
+                confidence=float(binned.confidence[place]) if items else None,
+                accuracy=float(binned.accuracy[place]) if items else None,
+                accuracy_low=low,
+                accuracy_high=high,
+            )
+        )
+    return CalibrationScores(
+        nll=estimate(float(-np.log(likelihood).mean()), 0.04, "bootstrap"),
+        brier=estimate(float(((scaled - hits) ** 2).sum(axis=1).mean()), 0.03, "bootstrap"),
+        ece=estimate(binned.error, 0.02, "bootstrap"),
+        ece_when_calibrated=0.024,
+        bins=bins,
+    )
+
+
+def calibration(
+    labels: Sequence[str], per_class: int = 40, skill: float = 5.0, temperature: float = 0.75
+) -> CalibrationReport:
+    """The made-up predictions before and after; a temperature of 1 is that of a model that held nothing out."""
+    before = calibration_scores(labels, per_class, skill, 1.0)
+    after = calibration_scores(labels, per_class, skill, temperature)
+    scaled = temperature != 1
+    return CalibrationReport(
+        temperature=temperature,
+        calibrated_on="out_of_fold" if scaled else None,
+        calibration_items=7 * len(labels) if scaled else 0,
+        before=before,
+        after=after,
+        nll_gain=estimate(before.nll.value - after.nll.value, 0.01, "bootstrap, paired"),
+    )
+
+
+def blocks(count: int, trained: int) -> list[BlockState]:
+    """A body of `count` blocks that grow, the last `trained` of them trained, and a trained head."""
+    body = [
+        BlockState(name=f"features.{place}", parameters=900 * (place + 1) ** 2, trained=place >= count - trained)
+        for place in range(count)
+    ]
+    return [*body, BlockState(name="head", parameters=12_810, trained=True)]
+
+
+def training(
+    accuracy: float = 0.962,
+    probe: float | None = 0.948,
+    epochs: int = 12,
+    best: int = 9,
+    count: int = 19,
+    trained: int = 4,
+    judged_by: JudgedBy = "cross_validation",
+) -> TrainingReport:
+    """A run whose accuracy rises to `accuracy` at the `best` epoch and falls a little after; the loss likewise."""
+    start = 0.1 if probe is None else probe
+    scores = []
+    for epoch in range(epochs + 1):
+        rise = 1 - np.exp(-4 * epoch / max(best, 1)) if epoch else 0.0
+        late = 0.002 * max(0, epoch - best)
+        judged = judged_by != "nothing"
+        value = accuracy if epoch == best else start + (accuracy - start) * rise * 0.98 - late
+        scores.append(
+            EpochScore(
+                epoch=epoch,
+                rate=1e-3 * min(1.0, epoch) * 0.5 * (1 + np.cos(np.pi * max(epoch - 1, 0) / epochs)),
+                training_loss=None if epoch == 0 else 0.9 * float(np.exp(-3 * epoch / epochs)) * (1.2 - start) + 0.02,
+                loss=(1.15 - value) * 0.8 + 5 * late if judged else None,
+                accuracy=value if judged else None,
+            )
+        )
+    return TrainingReport(
+        judged_by=judged_by,
+        judged_items=244 if judged_by != "nothing" else 0,
+        epochs=scores,
+        best_epoch=best,
+        stopped_early=False,
+        blocks=blocks(count, trained),
+        batch_norm="frozen",
+        against_probe=None
+        if probe is None
+        else ProbeComparison(items=244, accuracy=accuracy, loss=0.15, probe_accuracy=probe, probe_loss=0.16),
+        kept_views=4 if trained < count else 0,
+        device="cpu",
+        precision="fp32",
+        memory_format="channels_last",
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """The reports of one run; write them where `write_report_page` looks for them."""
@@ -283,3 +392,43 @@ def run(
         predictions=predictions(labels, per_class, skill),
         params=params or Params(gate=GateParams(accuracy=Minimum(minimum=least_accuracy))),
     )
+
+
+def trained_run(
+    labels: Sequence[str] = DIGITS,
+    per_class: int = 40,
+    skill: float = 5.0,
+    run_of: TrainingReport | None = None,
+    method: str = "fine_tune",
+    params: Params | None = None,
+) -> Run:
+    """A run that trained the network, with its probe and the same network from scratch as baselines.
+
+    Args:
+        method: whose model was taken; linear_probe where the trained one fell behind.
+    """
+    of_probe = run(
+        labels, per_class, skill, params=params or parse_params({"adapt": {"method": {"name": "fine_tune"}}})
+    )
+    ours = of_probe.evaluation.accuracy.value
+    further = [baseline("from_scratch", ours - 0.31, ours - 0.32, ours)]
+    if method != "linear_probe":
+        further.insert(0, baseline("linear_probe", ours - 0.025, ours - 0.03, ours))
+    report = of_probe.evaluation.model_copy(
+        update={
+            "baselines": [*of_probe.evaluation.baselines, *further],
+            "calibration": calibration(labels, per_class, skill),
+        }
+    )
+    adapted = of_probe.adaptation.model_copy(
+        update={
+            "method": method,
+            "training": run_of or training(),
+            "from_scratch": training(0.64, None, epochs=60, best=52, trained=19),
+            "temperature": 0.75,
+            "calibrated_on": "out_of_fold",
+            "calibration_items": 7 * len(labels),
+        }
+    )
+    judged = verdict(report)
+    return replace(of_probe, evaluation=report, adaptation=adapted, verdict=judged)
