@@ -66,9 +66,7 @@ def _derivatives(inverse: float, logits: FloatMatrix, labels: IntVector, items: 
 
 def _check(logits: AnyFloatMatrix, labels: IntVector, items: FloatVector) -> None:
     if logits.ndim != 2 or labels.shape != (len(logits),) or items.shape != labels.shape:
-        raise ValueError(
-            f"logits {logits.shape}, labels {labels.shape} and weight {items.shape} are not the same items"
-        )
+        raise ValueError(f"logits {logits.shape}, labels {labels.shape}, weight {items.shape}: not of the same items")
     if labels.size and not 0 <= labels.min() <= labels.max() < logits.shape[1]:
         raise ValueError(f"label {labels.min()}..{labels.max()} is not within 0..{logits.shape[1] - 1}")
     if not np.isfinite(logits).all() or not np.isfinite(items).all() or (items < 0).any():
