@@ -10,12 +10,22 @@ from collections.abc import Iterator
 
 from tasks.errors import StageInputError, counted
 from tasks.params import GateParams, Minimum, Params
-from tasks.params.gate import JudgedOn
+from tasks.params.gate import ErrorJudgedOn
 from tasks.plots.report_page import write_report_page
 from tasks.reports import Estimate, EvaluationReport, RuleVerdict, Verdict
+from tasks.reports.verdict import LimitIs
 from tasks.stage import run_stage, say
 from tasks.verdicts import JUDGED, differing, evaluated_digests, judged_digests
 from tasks.workspace import Workspace
+
+ANEW = "run `graft adapt` (stage evaluate)"
+UNMEASURED = {
+    "majority": "'majority' is not among evaluate.baselines in params.yaml; add it there",
+    "raw_pixels": "'raw_pixels' is not among evaluate.baselines in params.yaml; add it there",
+    "linear_probe": "the model is the linear probe itself; set adapt.method.name to a method that trains the network",
+    "from_scratch": "no network was trained from random weights; set adapt.from_scratch to always",
+}
+"""Why a baseline is missing, and the mend."""
 
 
 def gate(workspace: Workspace, params: Params) -> None:
@@ -28,8 +38,7 @@ def gate(workspace: Workspace, params: Params) -> None:
     changed = [JUDGED[name] for name in differing(report.digests, evaluated_digests(workspace))]
     if changed:
         raise StageInputError(
-            f"reports/evaluation.json measured something else: {', '.join(changed)} changed since; "
-            "run `graft adapt` (stage evaluate)"
+            f"reports/evaluation.json measured something else: {', '.join(changed)} changed since; {ANEW}"
         )
     rules = list(judge(report, params.gate))
     reasons = [rule.reason for rule in rules if not rule.passed]
@@ -53,6 +62,14 @@ def judge(report: EvaluationReport, params: GateParams) -> Iterator[RuleVerdict]
     yield _judge_items_per_class(report, params.min_test_items_per_class)
     yield _judge_gain("majority", report, params.gain_over_majority)
     yield _judge_gain("raw_pixels", report, params.gain_over_raw_pixels)
+    for name, optional in (
+        ("linear_probe", params.gain_over_linear_probe),
+        ("from_scratch", params.gain_over_from_scratch),
+    ):
+        if optional.minimum is not None:
+            yield _judge_gain(name, report, Minimum(minimum=optional.minimum, judged_on=optional.judged_on))
+    if params.calibration_error.maximum is not None:
+        yield _judge_calibration(report, params.calibration_error.maximum, params.calibration_error.judged_on)
 
 
 def _judge_estimate(
@@ -63,12 +80,15 @@ def _judge_estimate(
         return _missing(rule, minimum.minimum, minimum.judged_on, "was not measured: there are no test items")
     value = _judged_value(estimate, minimum.judged_on)
     digits = _telling_digits(value, minimum.minimum)
-    interval = f"{100 * confidence:g}% CI {estimate.low:.{digits}f}-{estimate.high:.{digits}f}"
-    seen = f"{rule}{subject} {estimate.value:.{digits}f} ({interval})"
-    if minimum.judged_on == "lower_bound":
-        seen = f"the lower bound of {seen}"
+    seen = _seen(f"{rule}{subject}", estimate, minimum.judged_on, confidence, digits)
     relation = "reaches" if value >= minimum.minimum else "is below"
     return _compare(rule, value, minimum.minimum, minimum.judged_on, f"{seen} {relation} {minimum.minimum:.{digits}f}")
+
+
+def _seen(what: str, estimate: Estimate, judged_on: str, confidence: float, digits: int) -> str:
+    interval = f"{100 * confidence:g}% CI {estimate.low:.{digits}f}-{estimate.high:.{digits}f}"
+    seen = f"{what} {estimate.value:.{digits}f} ({interval})"
+    return seen if judged_on == "point" else f"the {judged_on.replace('_', ' ')} of {seen}"
 
 
 def _judge_recall(report: EvaluationReport, minimum: Minimum) -> RuleVerdict:
@@ -95,9 +115,23 @@ def _judge_gain(baseline: str, report: EvaluationReport, minimum: Minimum) -> Ru
     rule = f"gain_over_{baseline}"
     score = next((score for score in report.baselines if score.name == baseline), None)
     if score is None:
-        text = f"was not measured: {baseline!r} is not among evaluate.baselines in params.yaml; add it there"
+        text = f"was not measured: {UNMEASURED[baseline]}"
         return _missing(rule, minimum.minimum, minimum.judged_on, text)
     return _judge_estimate(rule, score.gain if report.test_items else None, minimum, report.confidence)
+
+
+def _judge_calibration(report: EvaluationReport, maximum: float, judged_on: ErrorJudgedOn) -> RuleVerdict:
+    """Hold the calibration error of the served probabilities against the greatest that passes."""
+    rule = "calibration_error"
+    if report.calibration is None:
+        text = "was not measured: there are no test items" if not report.test_items else f"was not measured; {ANEW}"
+        return _missing(rule, maximum, judged_on, text, "maximum")
+    estimate = report.calibration.after.ece
+    value = _judged_value(estimate, judged_on)
+    digits = _telling_digits(value, maximum)
+    relation = "does not exceed" if value <= maximum else "exceeds"
+    text = f"{_seen(rule, estimate, judged_on, report.confidence, digits)} {relation} {maximum:.{digits}f}"
+    return _compare(rule, value, maximum, judged_on, text, "maximum")
 
 
 def _judge_count(rule: str, count: int, limit: int, of: str = "") -> RuleVerdict:
@@ -111,21 +145,25 @@ def _judge_count(rule: str, count: int, limit: int, of: str = "") -> RuleVerdict
     return _compare(rule, float(count), float(limit), "count", text)
 
 
-def _compare(rule: str, value: float, limit: float, judged_on: str, text: str) -> RuleVerdict:
+def _compare(
+    rule: str, value: float, limit: float, judged_on: str, text: str, limit_is: LimitIs = "minimum"
+) -> RuleVerdict:
     if not math.isfinite(value):
-        return _missing(rule, limit, judged_on, f"is {value}, which is no measurement")
+        return _missing(rule, limit, judged_on, f"is {value}, which is no measurement", limit_is)
+    margin = value - limit if limit_is == "minimum" else limit - value
     return RuleVerdict(
         rule=rule,
         value=value,
         limit=limit,
-        margin=value - limit,
+        margin=margin,
         judged_on=judged_on,
-        passed=value >= limit,
+        passed=margin >= 0,
         reason=f"{text} (params.yaml: gate.{rule})",
+        limit_is=limit_is,
     )
 
 
-def _missing(rule: str, limit: float, judged_on: str, text: str) -> RuleVerdict:
+def _missing(rule: str, limit: float, judged_on: str, text: str, limit_is: LimitIs = "minimum") -> RuleVerdict:
     return RuleVerdict(
         rule=rule,
         value=None,
@@ -134,11 +172,12 @@ def _missing(rule: str, limit: float, judged_on: str, text: str) -> RuleVerdict:
         judged_on=judged_on,
         passed=False,
         reason=f"{rule} {text} (params.yaml: gate.{rule})",
+        limit_is=limit_is,
     )
 
 
-def _judged_value(estimate: Estimate, judged_on: JudgedOn) -> float:
-    return estimate.value if judged_on == "point" else estimate.low
+def _judged_value(estimate: Estimate, judged_on: ErrorJudgedOn) -> float:
+    return {"point": estimate.value, "lower_bound": estimate.low, "upper_bound": estimate.high}[judged_on]
 
 
 def _or_lowest(value: float) -> float:

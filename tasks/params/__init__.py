@@ -7,7 +7,7 @@ from tasks.params.document import Params, load_params, parse_params
 from tasks.params.embed import EmbedParams
 from tasks.params.evaluate import EvaluateParams
 from tasks.params.flow import FlowParams
-from tasks.params.gate import GateParams, Minimum
+from tasks.params.gate import GateParams, Maximum, Minimum, OptionalMinimum
 from tasks.params.limits import Limits, LimitsParams, StageLimits
 from tasks.params.linear_probe import LinearProbeParams
 from tasks.params.release import ExportParams, PublishParams, QualifyParams
@@ -32,9 +32,11 @@ __all__ = [
     "Limits",
     "LimitsParams",
     "LinearProbeParams",
+    "Maximum",
     "MethodParams",
     "Minimum",
     "NearDuplicateParams",
+    "OptionalMinimum",
     "Params",
     "PreprocessParams",
     "PublishParams",

@@ -9,6 +9,7 @@ from pydantic import Field
 from tasks.params.section import Section
 
 JudgedOn = Literal["point", "lower_bound"]
+ErrorJudgedOn = Literal["point", "lower_bound", "upper_bound"]
 
 
 class Minimum(Section):
@@ -16,6 +17,23 @@ class Minimum(Section):
 
     minimum: float = Field(0.0, ge=-1, le=1, description="The least value that passes.")
     judged_on: JudgedOn = Field("point", description="point, or lower_bound of the interval.")
+
+
+class OptionalMinimum(Section):
+    """A least value that is asked only where it is set."""
+
+    minimum: float | None = Field(None, ge=-1, le=1, description="The least value that passes; null asks for none.")
+    judged_on: JudgedOn = Field("point", description="point, or lower_bound of the interval.")
+
+
+class Maximum(Section):
+    """A greatest value of an error, held against the point value or either bound of its interval."""
+
+    maximum: float | None = Field(None, ge=0, le=1, description="The greatest value that passes; null asks for none.")
+    judged_on: ErrorJudgedOn = Field(
+        "point",
+        description="point; lower_bound refuses what is shown to be worse; upper_bound what is not shown to be better.",
+    )
 
 
 class GateParams(Section):
@@ -29,4 +47,13 @@ class GateParams(Section):
     )
     gain_over_raw_pixels: Minimum = Field(
         Minimum(minimum=0.0, judged_on="point"), description="Accuracy gained over logistic regression on raw pixels."
+    )
+    gain_over_linear_probe: OptionalMinimum = Field(
+        OptionalMinimum(), description="Accuracy that a trained network gains over the linear probe."
+    )
+    gain_over_from_scratch: OptionalMinimum = Field(
+        OptionalMinimum(), description="Accuracy gained over the same network from random weights: what transfer gives."
+    )
+    calibration_error: Maximum = Field(
+        Maximum(maximum=0.1, judged_on="lower_bound"), description="Expected calibration error of the probabilities."
     )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tasks.reports.document import Record, Report
 
+LimitIs = Literal["minimum", "maximum"]
+
 
 class RuleVerdict(Record):
-    """One rule of the gate: value, limit, margin (value - limit)."""
+    """One rule of the gate.
+
+    Attributes:
+        margin: how far the value lies on the passing side of the limit; negative where it fails. value - limit of a
+            minimum, limit - value of a maximum.
+        limit_is: whether the value has to reach the limit or must not exceed it.
+    """
 
     rule: str
     value: float | None
@@ -17,6 +25,7 @@ class RuleVerdict(Record):
     judged_on: str
     passed: bool
     reason: str
+    limit_is: LimitIs = "minimum"
 
 
 class JudgedDigests(Record):
