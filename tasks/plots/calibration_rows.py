@@ -61,7 +61,8 @@ def temperature_text(calibration: CalibrationReport) -> str:
     items = counted_text(calibration.calibration_items, _MEASURED_ON.get(calibration.calibrated_on, "item"))
     drawn = "less sure" if calibration.temperature > 1 else "surer"
     moves = f", which makes the model {drawn}" if calibration.temperature != 1 else ""
-    return f"The logits are divided by a temperature of {strength_text(calibration.temperature)}{moves}, from {items}."
+    temperature = strength_text(calibration.temperature)
+    return f"The logits are divided by a temperature of {temperature}{moves}; it was fitted on {items}."
 
 
 def _cell(estimate: Estimate) -> tuple[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.plots import canvas
 from tasks.plots.charts import Chart
-from tasks.plots.number_text import counted_text, percent_text
+from tasks.plots.number_text import count_text, counted_text, percent_text
 from tasks.reports.evaluation import CalibrationReport, ReliabilityBin
 
 if TYPE_CHECKING:
@@ -64,15 +65,21 @@ def reliability_chart(calibration: CalibrationReport) -> Chart | None:
         _frame(axes, start)
         axes.plot([start, 1], [start, 1], color=canvas.INK, linewidth=1.5, linestyle=(0, (3, 2)))
         for bin_ in before:
-            _point(drawn, bin_, "before", canvas.OTHER)
+            _point(drawn, bin_, "before", canvas.OTHER, _weight(bin_, before))
         for bin_ in after:
-            ends = [bin_.accuracy_low, bin_.accuracy_high]
-            axes.plot([bin_.confidence] * 2, ends, color=canvas.OURS, linewidth=7, alpha=0.38)
+            ends, width = [bin_.accuracy_low, bin_.accuracy_high], 2 + 8 * _weight(bin_, after)
+            axes.plot([bin_.confidence] * 2, ends, color=canvas.OURS, linewidth=width, alpha=0.38)
         for bin_ in after:
-            _point(drawn, bin_, "calibrated", canvas.OURS)
+            _point(drawn, bin_, "calibrated" if before else "this model", canvas.OURS, _weight(bin_, after))
         _keys(drawn, bool(before))
         _counts(drawn, after, start)
-        return Chart("Reliability", drawn.svg(f"Reliability: {_spoken(after)}"))
+        title = "How often it is right, by how sure it is"
+        return Chart(title, drawn.svg(f"{title}: {_spoken(after)}"))
+
+
+def _weight(bin_: FilledBin, bins: Sequence[FilledBin]) -> float:
+    """In (0, 1], by the root of the items, so that what rests on few items looks light."""
+    return math.sqrt(bin_.items / max(other.items for other in bins))
 
 
 def _start(bins: Sequence[FilledBin]) -> float:
@@ -90,7 +97,7 @@ def _frame(axes: Axes, start: float) -> None:
     axes.grid(axis="y")
 
 
-def _point(drawn: canvas.Drawing, bin_: FilledBin, when: str, colour: str) -> None:
+def _point(drawn: canvas.Drawing, bin_: FilledBin, when: str, colour: str, weight: float) -> None:
     text = (
         f"{when}: {counted_text(bin_.items, 'item')} at {percent_text(bin_.confidence)} on average, "
         f"{percent_text(bin_.accuracy)} right ({percent_text(bin_.accuracy_low)} to {percent_text(bin_.accuracy_high)})"
@@ -100,7 +107,7 @@ def _point(drawn: canvas.Drawing, bin_: FilledBin, when: str, colour: str) -> No
         bin_.confidence,
         bin_.accuracy,
         "o",
-        ms=8 if ours else 6,
+        ms=5 + (6 if ours else 3) * weight,
         mfc=colour if ours else canvas.CARD,
         mec=canvas.CARD if ours else colour,
         mew=1.5,
@@ -115,7 +122,7 @@ def _keys(drawn: canvas.Drawing, scaled: bool) -> None:
     axes = drawn.axes
     across, up = axes.bbox.width, axes.bbox.height
     place = 0.0
-    for text, colour in [("before", canvas.OTHER)] * scaled + [("calibrated", canvas.OURS)]:
+    for text, colour in [("before", canvas.OTHER)] * scaled + [("calibrated" if scaled else "this model", canvas.OURS)]:
         axes.plot(
             (place + 5) / across,
             1 + 16 / up,
@@ -143,23 +150,30 @@ def _keys(drawn: canvas.Drawing, scaled: bool) -> None:
 
 
 def _counts(drawn: canvas.Drawing, bins: Sequence[FilledBin], start: float) -> None:
-    """Items of each bin as bars, under the diagram and on its axis."""
+    """The root of the items of each bin as bars, under the diagram and on its axis."""
     width, height = drawn.size
     place = (_LEFT / width, _BOTTOM / height, (width - _LEFT - _RIGHT) / width, _COUNTS / height)
     axes = drawn.axes.figure.add_axes(place)
     axes.set_xlim(start, 1)
     most = max(bin_.items for bin_ in bins)
-    axes.set_ylim(0, most)
+    axes.set_ylim(0, math.sqrt(most))
     for bin_ in bins:
         text = f"{percent_text(bin_.low)} to {percent_text(bin_.high)}: {counted_text(bin_.items, 'item')}"
         left, right = max(bin_.low, start) + 0.002, bin_.high - 0.002
-        axes.bar((left + right) / 2, bin_.items, right - left, color=canvas.OURS, alpha=0.6, gid=drawn.word(text, 200))
-    axes.set_yticks([0, most])
-    axes.set_yticklabels(["", f"{most:,}"])
+        axes.bar(
+            (left + right) / 2,
+            math.sqrt(bin_.items),
+            right - left,
+            color=canvas.OURS,
+            alpha=0.6,
+            gid=drawn.word(text, 200),
+        )
+    axes.set_yticks([math.sqrt(most)])
+    axes.set_yticklabels([count_text(most)])
     axes.set_xticks([start, (start + 1) / 2, 1])
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
     axes.get_xticklabels()[-1].set_horizontalalignment("right")
-    axes.set_xlabel("what the model says; items below", color=canvas.QUIET, labelpad=2)
+    axes.set_xlabel("how sure it is; the bars count test items", color=canvas.QUIET, labelpad=2)
 
 
 def _spoken(bins: Sequence[FilledBin]) -> str:

@@ -13,7 +13,7 @@ from tasks.reports import EpochScore, TrainingReport
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HEIGHT, _LEFT, _RIGHT, _TOP, _STRIP = 246, 44, 10, 26, 62
+_HEIGHT, _LEFT, _RIGHT, _TOP, _STRIP = 256, 44, 10, 26, 72
 _MOST_POINTS, _MOST_MARKS = 300, 30
 
 JUDGES = {"validation": "validation", "cross_validation": "cross-validated", "nothing": ""}
@@ -148,7 +148,7 @@ def _rate_strip(drawn: canvas.Drawing, epochs: Sequence[EpochScore]) -> None:
     highest = max(rate for _, rate in rates)
     if not highest:
         return
-    axes = drawn.axes.figure.add_axes((_LEFT / width, 8 / height, (width - _LEFT - _RIGHT) / width, 22 / height))
+    axes = drawn.axes.figure.add_axes((_LEFT / width, 4 / height, (width - _LEFT - _RIGHT) / width, 24 / height))
     axes.set_xlim(drawn.axes.get_xlim())
     axes.set_ylim(0, highest * 1.05)
     axes.set_xticks([])
@@ -156,7 +156,14 @@ def _rate_strip(drawn: canvas.Drawing, epochs: Sequence[EpochScore]) -> None:
     axes.fill_between(
         [epoch for epoch, _ in rates], [rate for _, rate in rates], color=canvas.OTHER, alpha=0.38, linewidth=0
     )
-    axes.text(0, 1.12, f"learning rate, at most {strength_text(highest)}", color=canvas.QUIET, transform=axes.transAxes)
+    axes.text(
+        1,
+        1.12,
+        f"learning rate, up to {strength_text(highest)}",
+        color=canvas.QUIET,
+        ha="right",
+        transform=axes.transAxes,
+    )
 
 
 def _ends(points: Sequence[tuple[int, float]]) -> str:

@@ -22,7 +22,7 @@ _JUDGED = {
 
 @dataclass(frozen=True)
 class TrainingView:
-    """Charts and words of one run; `kept` is whether it is the model's own."""
+    """Charts and words of one run; `kept` is whether it is the model's own; no picture where nothing is frozen."""
 
     title: str
     depth: str
@@ -53,7 +53,7 @@ def _view(training: TrainingReport, title: str, name: str, *, kept: bool) -> Tra
         depth=depth_text(training.blocks) if training.blocks else "",
         says=_says(training),
         curves=learning_curves(training, name),
-        picture=block_picture(training, name),
+        picture=None if all(block.trained for block in training.blocks) else block_picture(training, name),
         blocks=training.blocks,
         kept=kept,
     )
