@@ -1,0 +1,92 @@
+"""Where a training was, on disk: written after every epoch, complete or absent, and never another training's."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasks.reports.document import write_bytes
+from tasks.stage import say
+
+_KIND = b"graft training 1\n"
+_HEADER = len(_KIND) + 32
+
+
+class Checkpoints:
+    """The folder of one training, named after the digest of all that determines its result.
+
+    `state` is where the last whole epoch ended, `best-<epoch>` the weights of the best one so far, `outcome` what a
+    finished training gave; that replaces the others.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def outcome(self) -> dict[str, Any] | None:
+        """What this training gave when it was finished earlier; None: it was not."""
+        return self._read("outcome")
+
+    def state(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
+        """The last whole epoch's end and the best weights so far; None: training starts anew."""
+        state = self._read("state")
+        if state is None:
+            return None
+        best = self._read(f"best-{state['best']}") if state["best"] else {}
+        return None if best is None else (state, best)
+
+    def keep(self, state: dict[str, Any], best: dict[str, torch.Tensor] | None) -> None:
+        """Write an epoch's end; `best` are its weights where it is the best one."""
+        if best is not None and not self._write(f"best-{state['best']}", best):
+            return
+        if self._write("state", state):
+            self._remove(but={"state", f"best-{state['best']}"})
+
+    def finish(self, outcome: dict[str, Any]) -> None:
+        if self._write("outcome", outcome):
+            self._remove(but={"outcome"})
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.pt"
+
+    def _write(self, name: str, value: dict[str, Any]) -> bool:
+        """Whether it was written; training does not end for want of a checkpoint."""
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        data = buffer.getbuffer()
+        try:
+            write_bytes(self._path(name), b"".join((_KIND, hashlib.sha256(data).digest(), data)))
+        except OSError as err:
+            say(f"{self._path(name)} cannot be written ({err.strerror}); training goes on without it", "warning")
+            return False
+        return True
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        """None where there is no such file, or one that is damaged: torch.load itself does not notice changed bytes."""
+        path = self._path(name)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as err:
+            say(f"{path} cannot be read ({err.strerror}) and is ignored", "warning")
+            return None
+        kind, digest, data = content[: len(_KIND)], content[len(_KIND) : _HEADER], memoryview(content)[_HEADER:]
+        if kind != _KIND or hashlib.sha256(data).digest() != digest:
+            say(f"{path} is damaged and is ignored", "warning")
+            return None
+        try:
+            value: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as err:
+            say(f"{path} cannot be read ({' '.join(str(err).split())[:200]}) and is ignored", "warning")
+            return None
+        return value
+
+    def _remove(self, but: set[str]) -> None:
+        for path in self._folder.glob("*.pt"):
+            if path.stem not in but:
+                path.unlink(missing_ok=True)

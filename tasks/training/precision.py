@@ -1,0 +1,80 @@
+"""On what and in which numbers a network is trained."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from tasks.params.training import TrainingParams
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What the bits of a result depend on beside the data, the settings and the library.
+
+    Attributes:
+        threads: of one operation; their number decides in which order a convolution's gradient is summed.
+        processes: among which each batch is divided.
+    """
+
+    device: str
+    precision: Literal["fp32", "bf16"]
+    memory_format: Literal["contiguous", "channels_last"]
+    threads: int
+    processes: int
+
+
+def numerics_of(settings: TrainingParams) -> Numerics:
+    """What the settings ask for; `auto` follows what the processor can do, never a timing."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision, memory_format = settings.precision, settings.memory_format
+    if precision == "auto":
+        precision = "bf16" if computes_in_bf16(device) else "fp32"
+    if memory_format == "auto":
+        memory_format = "channels_last"
+    return Numerics(device, precision, memory_format, torch.get_num_threads(), int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def computes_in_bf16(device: str) -> bool:
+    """Whether the processor has units for bfloat16 (a GPU from Ampere on, a CPU with AMX) and so gains by it."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def fabric_of(numerics: Numerics) -> Fabric:
+    """What places tensors, computes in bfloat16 and joins the processes that torchrun started."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator=numerics.device,
+        devices=here,
+        num_nodes=numerics.processes // here,
+        strategy="ddp" if numerics.processes > 1 else "auto",
+        precision="bf16-mixed" if numerics.precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def deterministic(device: str) -> Iterator[None]:
+    """Within it torch takes the algorithms that give the same bits each time; on a GPU it warns where there is none."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, only = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = benchmark, only
