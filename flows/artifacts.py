@@ -18,8 +18,15 @@ from prefect.artifacts import (
 from flows.logs import run_log
 from flows.raw_lines import RawLines
 from tasks.log_lines import LogLine, unmarked
-from tasks.plots.markdown import confusion_markdown, metrics_table, verdict_markdown
-from tasks.reports import EvaluationReport, ReviewReport, Verdict
+from tasks.params import Params
+from tasks.plots.markdown import (
+    calibration_markdown,
+    confusion_markdown,
+    findings_markdown,
+    metrics_table,
+    verdict_markdown,
+)
+from tasks.reports import AdaptationReport, EvaluationReport, ReviewReport, Verdict
 from tasks.stage import PROGRESS_MARK, draw_bar
 
 UPDATE_SECONDS = 2.0
@@ -48,9 +55,17 @@ def show_review(report: ReviewReport) -> None:
 
 
 def show_evaluation(report: EvaluationReport) -> None:
-    """The metrics as a table and the confusion matrix as markdown."""
+    """The metrics as a table; the calibration, where it was measured, and the confusion matrix as markdown."""
     create_table_artifact(key="metrics", table=metrics_table(report), description="Measured on the test items")
+    if calibration := calibration_markdown(report):
+        create_markdown_artifact(key="calibration", markdown=calibration)
     create_markdown_artifact(key="confusion-matrix", markdown=confusion_markdown(report))
+
+
+def show_findings(params: Params, adaptation: AdaptationReport, evaluation: EvaluationReport) -> None:
+    """What training and pretraining were worth, in markdown; nothing for a probe with nothing to compare."""
+    if found := findings_markdown(params, adaptation, evaluation):
+        create_markdown_artifact(key="findings", markdown=found)
 
 
 def show_verdict(verdict: Verdict) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from tasks.params import Params
-from tasks.reports import EvaluationReport, Verdict
+from tasks.plots.block_picture import depth_text
+from tasks.plots.calibration_rows import temperature_text
+from tasks.plots.findings import findings
+from tasks.reports import AdaptationReport, EvaluationReport, Verdict
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.evaluation import Estimate
 
+BASELINES = {"from_scratch": "the same network from scratch"}
 CARD = """# {name}
 
 An image classifier for {classes} classes: {labels}.
@@ -25,8 +29,8 @@ An image classifier for {classes} classes: {labels}.
 |---|---|---|
 | accuracy | {accuracy} |
 | macro-F1 | {macro_f1} |
-{baselines}
-Trained on {train_items} items. Data digest {data}.
+{calibration}{baselines}
+{findings}Trained on {train_items} items. Data digest {data}.
 
 ## Gate
 
@@ -39,8 +43,18 @@ test set. Across kinds of processors probabilities agree to 1e-4.
 """
 
 
-def model_card(params: Params, backbone: BackboneReport, evaluation: EvaluationReport, verdict: Verdict) -> str:
-    """The card's text; holds no time, host, user or path."""
+def model_card(
+    params: Params,
+    backbone: BackboneReport,
+    evaluation: EvaluationReport,
+    verdict: Verdict,
+    adaptation: AdaptationReport | None = None,
+) -> str:
+    """The card's text; holds no time, host, user or path.
+
+    Args:
+        adaptation: whose method and depth the card names; without it the method of the params stands there.
+    """
     return CARD.format(
         name=params.export.name,
         classes=len(evaluation.labels),
@@ -50,20 +64,48 @@ def model_card(params: Params, backbone: BackboneReport, evaluation: EvaluationR
         architecture=backbone.architecture,
         weights=backbone.weights,
         weights_sha256=backbone.weights_sha256[:12],
-        method=params.adapt.method.name,
+        method=_method(params, adaptation),
         licence=params.export.licence,
         test_items=evaluation.test_items,
         train_items=evaluation.train_items + evaluation.validation_items,
         confidence=f"{100 * evaluation.confidence:g}",
         accuracy=_cells(evaluation.accuracy),
         macro_f1=_cells(evaluation.macro_f1),
+        calibration=_calibration_rows(evaluation),
+        findings=_paragraph(params, evaluation, adaptation),
         baselines="".join(
-            f"| accuracy of {baseline.name.replace('_', ' ')} (baseline) | {_cells(baseline.accuracy)} |\n"
+            f"| accuracy of {BASELINES.get(baseline.name, baseline.name.replace('_', ' '))} (baseline) | {_cells(baseline.accuracy)} |\n"
             for baseline in evaluation.baselines
         ),
         data=evaluation.digests.data,
         verdict="\n".join(f"- {rule.reason}" for rule in verdict.rules),
     )
+
+
+def _method(params: Params, adaptation: AdaptationReport | None) -> str:
+    """The method whose model this is, and how deep it trained."""
+    if adaptation is None:
+        return params.adapt.method.name
+    if adaptation.method == "linear_probe" or adaptation.training is None or not adaptation.training.blocks:
+        return adaptation.method
+    return f"{adaptation.method} ({depth_text(adaptation.training.blocks)})"
+
+
+def _calibration_rows(evaluation: EvaluationReport) -> str:
+    """Rows of the metrics table; none where calibration was not measured."""
+    if evaluation.calibration is None:
+        return ""
+    scores = evaluation.calibration.after
+    named = (("log loss (NLL)", scores.nll), ("Brier score", scores.brier), ("calibration error (ECE)", scores.ece))
+    return "".join(f"| {name} | {_cells(estimate)} |\n" for name, estimate in named)
+
+
+def _paragraph(params: Params, evaluation: EvaluationReport, adaptation: AdaptationReport | None) -> str:
+    """What the run found and what the probabilities were calibrated with, one sentence each; may be empty."""
+    sentences = findings(params, adaptation, evaluation) if adaptation else []
+    if evaluation.calibration is not None:
+        sentences.append(temperature_text(evaluation.calibration))
+    return f"{' '.join(sentences)}\n\n" if sentences else ""
 
 
 def _cells(estimate: Estimate) -> str:

@@ -29,7 +29,7 @@ def amount_text(parameters: float) -> str:
 
 
 def depth_text(blocks: Sequence[BlockState]) -> str:
-    """How deep training went, such as `4 of 19 blocks and the head: 1.2 million of 2.2 million parameters`."""
+    """How deep training went, such as `4 of 19 blocks and the head: 1.2 of 2.2 million parameters`."""
     *body, head = blocks
     trained = [block for block in body if block.trained]
     if len(trained) == len(body):
@@ -39,8 +39,16 @@ def depth_text(blocks: Sequence[BlockState]) -> str:
     ends = " and the head" if head.trained else ", the head frozen"
     learnt = sum(block.parameters for block in blocks if block.trained)
     whole = sum(block.parameters for block in blocks)
-    amount = f"all {amount_text(whole)}" if learnt == whole else f"{amount_text(learnt)} of {amount_text(whole)}"
-    return f"{which}{ends}: {amount} parameters"
+    return f"{which}{ends}: {_part_text(learnt, whole)} parameters"
+
+
+def _part_text(part: int, whole: int) -> str:
+    """One number of another, their common word said once: `1.2 of 2.2 million`."""
+    if part == whole:
+        return f"all {amount_text(whole)}"
+    small, large = amount_text(part), amount_text(whole)
+    word = large.partition(" ")[2]
+    return f"{small.removesuffix(f' {word}') if word else small} of {large}"
 
 
 def block_picture(training: TrainingReport, name: str) -> Chart | None:

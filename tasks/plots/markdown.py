@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tasks.params import Params
+from tasks.plots.block_picture import depth_text
+from tasks.plots.calibration_rows import calibration_view
 from tasks.plots.confusion_map import classes_with_most_errors
+from tasks.plots.findings import findings, method_name
 from tasks.plots.number_text import count_text, interval_text, ratio_text, signed_interval_text, signed_text
 from tasks.plots.page_rows import headline, rule_row
-from tasks.reports import EvaluationReport, Verdict
+from tasks.reports import AdaptationReport, EvaluationReport, Verdict
 
 MOST_CLASSES = 20
 MOST_REASONS = 50
@@ -35,6 +39,25 @@ def metrics_table(report: EvaluationReport) -> list[dict[str, str]]:
         for baseline in report.baselines
     ]
     return [model, *baselines]
+
+
+def calibration_markdown(report: EvaluationReport) -> str:
+    """What the probabilities were calibrated with, and their scores before and after; "" where nothing was measured."""
+    view = calibration_view(report.calibration)
+    if view is None:
+        return ""
+    header = ["less is better", *(["before", "interval"] if view.scaled else []), "as served", "interval"]
+    rows = [[row.name, *(row.before if view.scaled else ()), *row.after] for row in view.rows]
+    floor = f"A perfectly calibrated model would show an ECE of {view.floor} on as many items."
+    return "\n\n".join((escaped(view.says), markdown_table(header, rows), floor))
+
+
+def findings_markdown(params: Params, adaptation: AdaptationReport, evaluation: EvaluationReport) -> str:
+    """What the run found, a line each, and how deep training went; "" where there is nothing to say."""
+    lines = findings(params, adaptation, evaluation)
+    if adaptation.method != "linear_probe" and adaptation.training and adaptation.training.blocks:
+        lines.append(f"{method_name(adaptation.method).capitalize()}: {depth_text(adaptation.training.blocks)}.")
+    return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
 def confusion_markdown(report: EvaluationReport) -> str:

@@ -165,8 +165,13 @@ class Setting:
 
 
 def settings(params: Params) -> list[Setting]:
-    """The parameters that shape the result; of a path outside the workspace only the last name."""
+    """The parameters that shape the result; of a path outside the workspace only the last name.
+
+    Settings of another method than the default one stand beside that method's own defaults.
+    """
     defaults = dict(_leaves(Params().model_dump(mode="json", by_alias=True)))
+    of_method = dict(_leaves(type(params.adapt.method)().model_dump(mode="json"), "adapt.method."))
+    defaults = defaults | of_method | {"adapt.method.name": defaults["adapt.method.name"]}
     return [
         Setting(key, _value_text(value), _value_text(defaults.get(key)))
         for key, value in _leaves(params.model_dump(mode="json", by_alias=True))
