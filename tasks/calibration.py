@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.intervals import draw_chunks
+from tasks.intervals import Interval, basic_interval, draw_chunks, percentile_interval
 from tasks.metrics import AnyFloatMatrix, BoolVector, FloatVector, IntVector, ratio
 
 BINS = 15
@@ -83,8 +83,8 @@ def calibration_error(confidence: FloatVector, right: BoolVector, bins: int = BI
     return confidence_bins(confidence, right, bins).error
 
 
-def error_when_calibrated(confidence: FloatVector, samples: int, seed: int, bins: int = BINS) -> float:
-    """The mean error that a perfectly calibrated model with these confidences would show on so few items.
+def errors_by_chance(confidence: FloatVector, samples: int, seed: int, bins: int = BINS) -> FloatVector:
+    """(samples,) errors that a perfectly calibrated model with these confidences would show on so few items.
 
     Finite bins are never hit exactly, so the error of a perfect model is above 0: on 150 items by a few hundredths.
 
@@ -94,16 +94,32 @@ def error_when_calibrated(confidence: FloatVector, samples: int, seed: int, bins
     Source: Vaicenavicius et al. 2019, "Evaluating model calibration in classification" (consistency resampling).
     """
     if not len(confidence):
-        return 0.0
+        return np.zeros(samples)
     generator, place = np.random.default_rng(seed), bin_of(confidence, bins)
     order = np.argsort(place, kind="stable")
-    sorted_confidence = confidence[order]
+    ordered = confidence[order]
     starts = np.unique(place[order], return_index=True)[1]
-    total = 0.0
+    errors = []
     for size in draw_chunks(samples, len(confidence)):
-        gaps = sorted_confidence - (generator.random((size, len(confidence))) < sorted_confidence)
-        total += float(np.abs(np.add.reduceat(gaps, starts, axis=1)).sum())
-    return total / (samples * len(confidence))
+        gaps = ordered - (generator.random((size, len(ordered))) < ordered)
+        errors.append(np.abs(np.add.reduceat(gaps, starts, axis=1)).sum(axis=1) / len(ordered))
+    return np.concatenate(errors)
+
+
+def calibration_interval(error: float, resampled: FloatVector, by_chance: FloatVector, level: float) -> Interval:
+    """Interval of a calibration error; it reaches down to 0 wherever chance alone explains the error.
+
+    Resampling inflates this error as the finite sample did, so percentiles never hold a small true one; the basic
+    bootstrap takes that back. Where perfect calibration cannot be rejected, 0 belongs to what may be true.
+
+    Args:
+        resampled: errors of resampled test sets.
+        by_chance: as `errors_by_chance` gives them.
+        level: of the interval, in (0, 1).
+    Source: docs/decisions/0020, with the coverage that was measured.
+    """
+    low, high = basic_interval(error, resampled, level)
+    return (0.0 if error <= percentile_interval(by_chance, level)[1] else low), high
 
 
 def _check(confidence: FloatVector, right: BoolVector) -> None:

@@ -55,5 +55,5 @@ class GateParams(Section):
         OptionalMinimum(), description="Accuracy gained over the same network from random weights: what transfer gives."
     )
     calibration_error: Maximum = Field(
-        Maximum(maximum=0.1, judged_on="lower_bound"), description="Expected calibration error of the probabilities."
+        Maximum(maximum=0.05, judged_on="lower_bound"), description="Expected calibration error of the probabilities."
     )

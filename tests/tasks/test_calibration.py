@@ -13,9 +13,11 @@ from tasks.calibration import (
     bin_of,
     brier_scores,
     calibration_error,
+    calibration_interval,
     confidence_bins,
-    error_when_calibrated,
+    errors_by_chance,
 )
+from tasks.intervals import resampled_means
 from tasks.metrics import softmax
 
 CASES = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
@@ -97,7 +99,7 @@ def test_a_perfectly_calibrated_generator_has_an_error_near_zero_and_only_chance
     for items, greatest in ((500, 0.08), (200_000, 0.005)):
         confidence = generator.uniform(0.3, 1.0, items)
         right = generator.random(items) < confidence
-        error, chance = calibration_error(confidence, right), error_when_calibrated(confidence, 200, 0)
+        error, chance = calibration_error(confidence, right), errors_by_chance(confidence, 200, 0).mean()
         assert error < greatest
         assert error == pytest.approx(chance, rel=0.5)
 
@@ -108,15 +110,40 @@ def test_the_error_of_an_overconfident_generator_is_its_excess(excess: float) ->
     confidence = generator.uniform(0.5, 1.0, 200_000)
     right = generator.random(len(confidence)) < confidence - excess
     assert calibration_error(confidence, right) == pytest.approx(excess, abs=0.005)
-    assert error_when_calibrated(confidence, 20, 0) < 0.005
+    assert errors_by_chance(confidence, 20, 0).mean() < 0.005
 
 
 def test_fewer_items_leave_more_to_chance() -> None:
     confidence = np.random.default_rng(0).uniform(0.5, 1.0, 2000)
-    errors = [error_when_calibrated(confidence[:items], 200, 0) for items in (30, 150, 2000)]
+    errors = [errors_by_chance(confidence[:items], 200, 0).mean() for items in (30, 150, 2000)]
     assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
-    assert error_when_calibrated(np.ones(50), 20, 0) == 0.0
-    assert error_when_calibrated(np.empty(0), 20, 0) == 0.0
+    assert errors_by_chance(np.ones(50), 20, 0).tolist() == [0.0] * 20
+    assert errors_by_chance(np.empty(0), 20, 0).tolist() == [0.0] * 20
+
+
+def covered(excess: float, draws: int = 60, items: int = 150) -> tuple[int, int]:
+    """How many intervals of drawn test sets hold the true error, and how many of them begin at 0."""
+    generator, held, from_zero = np.random.default_rng(4), 0, 0
+    for draw in range(draws):
+        confidence = generator.uniform(0.5, 1.0, items)
+        right = generator.random(items) < confidence - excess
+        gaps = np.zeros((items, BINS))
+        gaps[np.arange(items), bin_of(confidence)] = confidence - right
+        resampled = np.abs(resampled_means(gaps, 200, draw)).sum(axis=1)
+        by_chance = errors_by_chance(confidence, 200, draw)
+        error = calibration_error(confidence, right)
+        low, high = calibration_interval(error, resampled, by_chance, 0.95)
+        assert 0 <= low <= error <= high
+        held, from_zero = held + (low <= excess <= high), from_zero + (low == 0)
+    return held, from_zero
+
+
+def test_the_interval_of_a_calibrated_model_reaches_zero_and_that_of_a_broken_one_does_not() -> None:
+    held, from_zero = covered(excess=0.0)
+    assert held == from_zero >= 54
+    held, from_zero = covered(excess=0.2)
+    assert held >= 45
+    assert from_zero <= 3
 
 
 def test_vectors_of_different_length_and_values_that_are_no_probability_are_refused() -> None:
