@@ -1,14 +1,29 @@
-"""What a confusion matrix is worth: figures with their intervals, as the evaluation reports them."""
+"""What predictions are worth: figures with their intervals, as the evaluation reports them."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from tasks import metrics
-from tasks.intervals import bootstrap_macro_f1, wilson_interval
-from tasks.metrics import IntMatrix
+from tasks.calibration import (
+    BINS,
+    ConfidenceBins,
+    bin_of,
+    brier_scores,
+    calibration_interval,
+    confidence_bins,
+    errors_by_chance,
+)
+from tasks.intervals import Interval, bootstrap_macro_f1, percentile_interval, resampled_means, wilson_interval
+from tasks.metrics import BoolVector, FloatMatrix, FloatVector, IntMatrix, IntVector
 from tasks.params import EvaluateParams
-from tasks.reports import ClassScore, Estimate
+from tasks.reports import AdaptationReport, CalibrationReport, CalibrationScores, ClassScore, Estimate, ReliabilityBin
+from tasks.threads import one_blas_thread
+
+CHANCE_SAMPLES = 1000
+"""Draws for the error that perfectly calibrated probabilities would show."""
 
 
 def accuracy_estimate(confusion: IntMatrix, params: EvaluateParams) -> Estimate:
@@ -51,3 +66,91 @@ def class_scores(names: list[str], confusion: IntMatrix, confidence: float) -> l
             )
         )
     return scores
+
+
+def calibration_report(
+    raw: FloatMatrix, calibrated: FloatMatrix, actual: IntVector, adapted: AdaptationReport, params: EvaluateParams
+) -> CalibrationReport:
+    """Log-loss, Brier score and calibration error before and after, on the same resampled items.
+
+    Args:
+        raw: (items, classes) logits as the head gave them; one item at least.
+        calibrated: (items, classes) logits divided by the temperature of `adapted`.
+        actual: (items,) true class indices.
+    """
+    sides = [_Probabilities.of(logits, actual) for logits in (raw, calibrated)]
+    columns = np.column_stack([side.columns for side in sides])
+    with one_blas_thread():
+        means = resampled_means(columns, params.bootstrap_samples, params.seed)
+    width = columns.shape[1] // 2
+    before, after = (
+        side.scores(means[:, place * width : (place + 1) * width], params) for place, side in enumerate(sides)
+    )
+    gained = percentile_interval(means[:, 0] - means[:, width], params.confidence)
+    return CalibrationReport(
+        temperature=adapted.temperature,
+        calibrated_on=adapted.calibrated_on,
+        calibration_items=adapted.calibration_items,
+        before=before,
+        after=after,
+        nll_gain=_estimate(before.nll.value - after.nll.value, gained, "paired bootstrap"),
+    )
+
+
+@dataclass(frozen=True)
+class _Probabilities:
+    """What is resampled: `columns` (items, 2 + bins) hold log-loss, Brier score, and the gap in the item's own bin."""
+
+    confidence: FloatVector
+    right: BoolVector
+    columns: FloatMatrix
+
+    @classmethod
+    def of(cls, logits: FloatMatrix, actual: IntVector) -> _Probabilities:
+        chances, items = metrics.softmax(logits), np.arange(len(actual))
+        confidence, right = chances.max(axis=1), logits.argmax(axis=1) == actual
+        gaps = np.zeros((len(actual), BINS))
+        gaps[items, bin_of(confidence)] = confidence - right
+        losses = -metrics.log_softmax(logits)[items, actual]
+        return cls(confidence, right, np.column_stack([losses, brier_scores(chances, actual), gaps]))
+
+    def scores(self, means: FloatMatrix, params: EvaluateParams) -> CalibrationScores:
+        """The figures, with intervals from the resampled means of the columns."""
+        bins = confidence_bins(self.confidence, self.right)
+        losses, briers, gaps = means[:, 0], means[:, 1], means[:, 2:]
+        nll, brier = self.columns[:, :2].mean(axis=0)
+        by_chance = errors_by_chance(self.confidence, CHANCE_SAMPLES, params.seed)
+        resampled = np.abs(gaps).sum(axis=1)
+        ece = calibration_interval(bins.error, resampled, by_chance, params.confidence)
+        return CalibrationScores(
+            nll=_estimate(nll, percentile_interval(losses, params.confidence), "bootstrap"),
+            brier=_estimate(brier, percentile_interval(briers, params.confidence), "bootstrap"),
+            ece=_estimate(bins.error, ece, "basic bootstrap, from 0 where chance explains the error"),
+            ece_when_calibrated=float(by_chance.mean()),
+            bins=_reliability(bins, params.confidence),
+        )
+
+
+def _reliability(bins: ConfidenceBins, level: float) -> list[ReliabilityBin]:
+    rows = []
+    for place, (items, right) in enumerate(zip(bins.items.tolist(), bins.right.tolist(), strict=True)):
+        low, high = wilson_interval(right, items, level)
+        rows.append(
+            ReliabilityBin(
+                low=place / len(bins.items),
+                high=(place + 1) / len(bins.items),
+                items=items,
+                confidence=float(bins.confidence[place]) if items else None,
+                accuracy=float(bins.accuracy[place]) if items else None,
+                accuracy_low=low,
+                accuracy_high=high,
+            )
+        )
+    return rows
+
+
+def _estimate(value: float, interval: Interval, method: str) -> Estimate:
+    """An interval never excludes its value, not even where all items are alike and rounding alone parts them."""
+    return Estimate(
+        value=float(value), low=min(interval[0], float(value)), high=max(interval[1], float(value)), method=method
+    )
