@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -14,9 +13,19 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from flows.endings import INTERRUPTED, STOPPED, TERMINATED, disk_fault, result_of
 from flows.logs import chosen_format, early_format, run_log, start_logs
-from flows.params_file import Edit, data_edits, parse_override
+from flows.options import (
+    DataOption,
+    JsonOption,
+    LogFormatOption,
+    SetOption,
+    WorkspaceOption,
+    parse_overrides,
+    wanted_edits,
+)
 from flows.result import EXIT_CODES, RunResult, closing_line, summary
+from flows.tune_command import tune
 from tasks.errors import GraftError, Refusal, UserError
 from tasks.stage import say
 from tasks.workspace import Workspace, expanded
@@ -28,20 +37,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(tune)
 data_app = typer.Typer(help="Look at labelled data, or bring them under DVC.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-STOPPED = "interrupted; the same command goes on where it stopped"
-
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="section.key=value", help="Change params.yaml; may be repeated.")
-]
-DataOption = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Folder or table of labelled images.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
-WorkspaceOption = Annotated[
-    Path | None, typer.Option("--workspace", metavar="DIR", help="The workspace; default: the one you stand in.")
-]
 
 
 def main() -> None:
@@ -53,7 +51,7 @@ def main() -> None:
     except GraftError as err:
         _fail(err)
     except OSError as err:
-        say(f"graft: {_disk_fault(err)}", "error")
+        say(f"graft: {disk_fault(err)}", "error")
         code = EXIT_CODES["failed"]
     except TyperException as err:
         code = _usage_fault(err)
@@ -72,9 +70,7 @@ def adapt(
     set_: SetOption = None,
     as_json: JsonOption = False,
     force_flow: Annotated[bool, typer.Option("--force-flow", help="Start the flow even if nothing changed.")] = False,
-    log_format: Annotated[
-        str | None, typer.Option("--log-format", metavar="text|json", help="Lines on stderr; default: params.yaml's.")
-    ] = None,
+    log_format: LogFormatOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Validate, embed, split, review, adapt, evaluate, gate, export, qualify, publish.
@@ -266,39 +262,6 @@ def _exit_on_term(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def wanted_edits(workspace: Path | None, data: str | None, overrides: list[str] | None) -> tuple[Workspace, list[Edit]]:
-    """The workspace and what --data and --set change in its params.yaml."""
-    here, caller = Workspace.find(workspace), Path.cwd()
-    edits = data_edits(data, here, caller) if data is not None else []
-    return here, edits + parse_overrides(overrides, here, caller)
-
-
-def parse_overrides(overrides: list[str] | None, workspace: Workspace, caller: Path) -> list[Edit]:
-    """Every --set, as an edit."""
-    return [parse_override(text, workspace, caller) for text in overrides or []]
-
-
-def result_of(run: Callable[[], RunResult], new_run_id: Callable[[], str]) -> tuple[RunResult, int]:
-    """For --json: an error of ours, or a wanted stop, becomes a result, so that stdout always holds one object.
-
-    Returns:
-        The result and the exit code; of a stop it is 128 and the signal's number.
-    """
-    try:
-        result = run()
-    except GraftError as err:
-        state = "refused" if isinstance(err, Refusal) else "failed"
-        result = RunResult(run_id=new_run_id(), state=state, reasons=str(err).splitlines())
-    except OSError as err:
-        result = RunResult(run_id=new_run_id(), state="failed", reasons=[_disk_fault(err)])
-    except (KeyboardInterrupt, SystemExit) as stop:
-        code = stop.code if isinstance(stop, SystemExit) else INTERRUPTED
-        if code not in (INTERRUPTED, TERMINATED):
-            raise
-        return RunResult(run_id=new_run_id(), state="interrupted", reasons=[STOPPED]), int(code)
-    return result, result.exit_code
-
-
 def _usage_fault(err: TyperException) -> int:
     """What is wrong with the command line, and whose help shows what there is; `graft data` alone is no fault."""
     context = getattr(err, "ctx", None)
@@ -307,10 +270,6 @@ def _usage_fault(err: TyperException) -> int:
     command = context.command_path if context else "graft"
     say(f"graft: {err.format_message()} ({command} --help shows what there is)", "error")
     return EXIT_CODES["failed"]
-
-
-def _disk_fault(err: OSError) -> str:
-    return f"{err.filename or 'the system'}: {err.strerror or err}; free the disk or make it writable, then run again"
 
 
 def _fail(err: GraftError) -> NoReturn:
