@@ -31,10 +31,11 @@ class Setting:
     data: Path
     weights: Path
     backbone: str = "mobilenet_v2"
+    sets: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> list[str]:
-        return [f"backbone.name={self.backbone}", f"backbone.weights={self.weights}"]
+        return [f"backbone.name={self.backbone}", f"backbone.weights={self.weights}", *self.sets]
 
 
 @dataclass(frozen=True)
