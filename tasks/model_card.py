@@ -6,7 +6,7 @@ from tasks.params import Params
 from tasks.plots.block_picture import depth_text
 from tasks.plots.calibration_rows import temperature_text
 from tasks.plots.findings import findings
-from tasks.reports import AdaptationReport, EvaluationReport, Verdict
+from tasks.reports import AdaptationReport, BaselineScore, EvaluationReport, Verdict
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.evaluation import Estimate
 
@@ -73,10 +73,7 @@ def model_card(
         macro_f1=_cells(evaluation.macro_f1),
         calibration=_calibration_rows(evaluation),
         findings=_paragraph(params, evaluation, adaptation),
-        baselines="".join(
-            f"| accuracy of {BASELINES.get(baseline.name, baseline.name.replace('_', ' '))} (baseline) | {_cells(baseline.accuracy)} |\n"
-            for baseline in evaluation.baselines
-        ),
+        baselines="".join(map(_baseline_row, evaluation.baselines)),
         data=evaluation.digests.data,
         verdict="\n".join(f"- {rule.reason}" for rule in verdict.rules),
     )
@@ -106,6 +103,11 @@ def _paragraph(params: Params, evaluation: EvaluationReport, adaptation: Adaptat
     if evaluation.calibration is not None:
         sentences.append(temperature_text(evaluation.calibration))
     return f"{' '.join(sentences)}\n\n" if sentences else ""
+
+
+def _baseline_row(baseline: BaselineScore) -> str:
+    name = BASELINES.get(baseline.name, baseline.name.replace("_", " "))
+    return f"| accuracy of {name} (baseline) | {_cells(baseline.accuracy)} |\n"
 
 
 def _cells(estimate: Estimate) -> str:

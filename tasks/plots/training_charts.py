@@ -167,7 +167,7 @@ def _rate_strip(drawn: canvas.Drawing, epochs: Sequence[EpochScore]) -> None:
 
 
 def _ends(points: Sequence[tuple[int, float]]) -> str:
-    return f"{ratio_text(points[0][1])} to {ratio_text(points[-1][1])}"
+    return f"{ratio_text(points[0][1])} to {ratio_text(points[-1][1])}" if points else ""
 
 
 def _at(points: Sequence[tuple[int, float]], epoch: int) -> str:

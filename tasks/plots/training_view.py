@@ -22,7 +22,7 @@ _JUDGED = {
 
 @dataclass(frozen=True)
 class TrainingView:
-    """Charts and words of one run; `kept` is whether it is the model's own; no picture where nothing is frozen."""
+    """Charts and words of one run; `kept` is whether it is the model's own; a baseline has no picture."""
 
     title: str
     depth: str
@@ -40,20 +40,20 @@ def training_views(params: Params, adaptation: AdaptationReport) -> list[Trainin
         kept = adaptation.method != "linear_probe"
         name = adaptation.method if kept else params.adapt.method.name
         title = f"{method_name(name).capitalize()}{'' if kept else ', not kept'}"
-        views.append(_view(adaptation.training, title, name, kept=kept))
+        views.append(_view(adaptation.training, title, name, block_picture(adaptation.training, name), kept=kept))
     if adaptation.from_scratch is not None:
         title = "The same network from scratch"
-        views.append(_view(adaptation.from_scratch, title, "scratch baseline", kept=False))
+        views.append(_view(adaptation.from_scratch, title, "scratch baseline", None, kept=False))
     return views
 
 
-def _view(training: TrainingReport, title: str, name: str, *, kept: bool) -> TrainingView:
+def _view(training: TrainingReport, title: str, name: str, picture: Chart | None, *, kept: bool) -> TrainingView:
     return TrainingView(
         title=title,
         depth=depth_text(training.blocks) if training.blocks else "",
         says=_says(training),
         curves=learning_curves(training, name),
-        picture=None if all(block.trained for block in training.blocks) else block_picture(training, name),
+        picture=picture,
         blocks=training.blocks,
         kept=kept,
     )
