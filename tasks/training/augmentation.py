@@ -43,7 +43,7 @@ class Preset:
 PRESETS: dict[Augmentation, Preset | None] = {
     "none": None,
     "light": Preset(smallest=0.6),
-    "standard": Preset(smallest=0.35, colour=0.2, hue=0.02),
+    "standard": Preset(smallest=0.35, colour=0.2),
     "strong": Preset(smallest=0.25, colour=0.3, hue=0.05, operations=1, erased=0.25),
 }
 
@@ -138,7 +138,7 @@ def _recoloured(picture: Image.Image, preset: Preset, draw: np.random.Generator)
                 picture = functional.adjust_contrast(picture, float(factors[1]))
             case 2:
                 picture = functional.adjust_saturation(picture, float(factors[2]))
-            case _:
+            case _ if preset.hue:
                 picture = functional.adjust_hue(picture, turn)
     return picture
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Collection
 from typing import Any
 
@@ -16,8 +17,7 @@ from tasks.stage import say
 
 _CHANGING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm, StochasticDepth)
 """In training mode these give something else each time for the same image."""
-_REARRANGING = frozenset({torch.cat, torch.flatten, torch.permute, torch.transpose})
-"""Costs next to nothing: done again where keeping what went into it takes less room than keeping what comes out."""
+_IN_PLACE = frozenset({operator.iadd, operator.isub, operator.imul, operator.itruediv})
 
 
 def split_network(body: nn.Module, trained: Collection[str], side: int) -> tuple[nn.Module | None, nn.Module]:
@@ -106,12 +106,23 @@ class _Cut:
         ]
 
     def _goes_up(self, node: fx.Node, crossing: list[fx.Node]) -> bool:
-        if node not in self._bytes:  # a size or a tuple: no tensor that could be kept
+        if node not in self._bytes:  # a size, a tuple or a parameter: nothing that an image has of its own
             return True
-        if node.target not in _REARRANGING:
+        if node.op == "placeholder" or not self._repeatable(node):
             return False
-        others = [one for one in node.all_input_nodes if one not in crossing]
-        return sum(self._bytes.get(one, 0) for one in others) < self._bytes[node]
+        more = sum(self._bytes.get(one, 0) for one in node.all_input_nodes if one not in crossing)
+        return more < self._bytes[node]
+
+    def _repeatable(self, node: fx.Node) -> bool:
+        """Whether doing it again in each epoch is cheap and safe: no weights, nothing random, nothing done in place."""
+        if any(one.op == "get_attr" for one in node.all_input_nodes):
+            return False
+        if node.op == "call_module":
+            module = self._body.get_submodule(str(node.target))
+            weights = [*module.parameters(), *module.buffers()]
+            return not (weights or isinstance(module, _CHANGING) or getattr(module, "inplace", False))
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "_")
+        return not (name.endswith("_") or node.target in _IN_PLACE or node.kwargs.get("inplace"))
 
 
 def _late_nodes(body: nn.Module, graph: fx.Graph, trained: frozenset[str]) -> set[fx.Node]:
