@@ -184,6 +184,10 @@ class Workspace:
         return self.reports / "confusion.csv"
 
     @property
+    def reliability(self) -> Path:
+        return self.reports / "reliability.csv"
+
+    @property
     def metrics(self) -> Path:
         return self.reports / "metrics.json"
 
