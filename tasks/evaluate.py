@@ -8,24 +8,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 
 from tasks import metrics
+from tasks.adapted_features import features_under
 from tasks.errors import StageInputError
 from tasks.intervals import paired_gain_interval
 from tasks.methods.baselines import baseline_predictions
-from tasks.methods.contract import LinearHead
 from tasks.methods.features import LabelledItems, read_labelled_items
-from tasks.methods.head_files import read_head
-from tasks.methods.registry import find_method
+from tasks.methods.head_files import Adapted, calibrated, read_adapted, read_from_scratch, read_probe
 from tasks.metrics import FloatMatrix, IntVector
 from tasks.params import EvaluateParams, Params
-from tasks.params.evaluate import Baseline
-from tasks.reports import AdaptationReport, BaselineScore, Estimate, EvaluationReport, write_bytes
+from tasks.reports import BaselineScore, CalibrationReport, Estimate, EvaluationReport, write_bytes
 from tasks.reports.backbone import BackboneReport
-from tasks.scores import accuracy_estimate, class_scores, macro_f1_estimate
+from tasks.scores import accuracy_estimate, calibration_report, class_scores, macro_f1_estimate
 from tasks.stage import run_stage, say
 from tasks.tables import ITEMS, PREDICTIONS, read_table, write_table
 from tasks.verdicts import evaluated_digests
@@ -33,24 +32,25 @@ from tasks.workspace import Workspace
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
-    """Write reports/predictions.parquet, evaluation.json, metrics.json and confusion.csv.
+    """Write reports/predictions.parquet, evaluation.json, metrics.json, confusion.csv and reliability.csv.
+
+    Everything is computed with the head that is served, which has the temperature in it.
 
     Raises:
         StageInputError: an earlier stage's file is missing, damaged, or of another model.
+        DataError: a file that a trained network has to see changed since it was validated.
     """
     items = read_labelled_items(workspace)
-    adapted, head = _adapted_to(items, workspace)
-    tested, fitted = items.on(["test"]), items.on(adapted.fitted_on)
-    logits = find_method(adapted.method).predict(head, tested.features)
-    probabilities = metrics.softmax(logits.astype(np.float64))
+    adapted = _adapted_to(items, workspace)
+    tested, fitted = items.on(["test"]), items.on(adapted.report.fitted_on)
+    features = features_under(workspace, params, adapted.graph, tested)
+    logits = calibrated(adapted.head, adapted.report.temperature).logits(features).astype(np.float64)
+    probabilities = metrics.softmax(logits)
     predicted = logits.argmax(axis=1).astype(np.int64)
     write_table(_predictions(tested, predicted, probabilities), workspace.predictions)
     confusion = metrics.confusion_matrix(tested.labels, predicted, len(items.names))
-    pixels = read_table(workspace.items, ITEMS)
-    baselines = [
-        _score_baseline(name, baseline_predictions(name, fitted, tested, pixels), predicted, tested, params.evaluate)
-        for name in params.evaluate.baselines
-    ]
+    guesses = [*_baselines(workspace, params, fitted, tested), *_other_models(workspace, params, tested)]
+    raw = adapted.head.logits(features).astype(np.float64)
     report = EvaluationReport(
         confidence=params.evaluate.confidence,
         labels=items.names,
@@ -61,14 +61,17 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         macro_f1=macro_f1_estimate(confusion, params.evaluate),
         per_class=class_scores(items.names, confusion, params.evaluate.confidence),
         confusion=confusion.tolist(),
-        baselines=baselines,
+        baselines=[_score_baseline(name, guess, predicted, tested, params.evaluate) for name, guess in guesses],
         digests=evaluated_digests(workspace),
+        calibration=calibration_report(raw, logits, tested.labels, adapted.report, params.evaluate)
+        if tested.paths
+        else None,
     )
     report.write(workspace.evaluation)
     write_bytes(workspace.metrics, (json.dumps(flat_metrics(report), indent=2) + "\n").encode())
     write_bytes(workspace.confusion, _confusion_csv(tested, predicted).encode())
-    figures = f"accuracy {report.accuracy.value:.3f}, macro-F1 {report.macro_f1.value:.3f}"
-    say(f"evaluate: {figures} on {report.test_items} test items")
+    write_bytes(workspace.reliability, _reliability_csv(report.calibration).encode())
+    say(_in_a_line(report))
 
 
 def flat_metrics(report: EvaluationReport) -> dict[str, float | int]:
@@ -81,17 +84,21 @@ def flat_metrics(report: EvaluationReport) -> dict[str, float | int]:
         flat[f"{baseline.name}_accuracy"] = baseline.accuracy.value
         flat[f"{baseline.name}_macro_f1"] = baseline.macro_f1.value
         flat[f"gain_over_{baseline.name}"] = baseline.gain.value
+    if report.calibration:
+        before, after = report.calibration.before, report.calibration.after
+        flat |= {"nll": after.nll.value, "brier": after.brier.value, "ece": after.ece.value}
+        flat |= {"ece_uncalibrated": before.ece.value, "temperature": report.calibration.temperature}
     return flat
 
 
-def _adapted_to(items: LabelledItems, workspace: Workspace) -> tuple[AdaptationReport, LinearHead]:
+def _adapted_to(items: LabelledItems, workspace: Workspace) -> Adapted:
     """The adapted model, after checking that it belongs to these items and to the backbone of their features.
 
     Raises:
         StageInputError: models/adapted/ was made with other labels or another backbone.
     """
-    report, head = read_head(workspace.adapted)
-    backbone = BackboneReport.read(workspace.backbone / "backbone.json")
+    adapted = read_adapted(workspace.adapted)
+    report, backbone = adapted.report, BackboneReport.read(workspace.backbone / "backbone.json")
     pairs = {
         "labels": (report.labels, items.names),
         "backbone": (report.graph_sha256, backbone.graph_sha256),
@@ -100,11 +107,30 @@ def _adapted_to(items: LabelledItems, workspace: Workspace) -> tuple[AdaptationR
     differing = [name for name, (then, now) in pairs.items() if then != now]
     if differing:
         raise StageInputError(f"models/adapted/ was made with other {differing[0]}; run `graft adapt` (stage adapt)")
-    return report, head
+    return adapted
+
+
+def _baselines(
+    workspace: Workspace, params: Params, fitted: LabelledItems, tested: LabelledItems
+) -> Iterator[tuple[str, IntVector]]:
+    """Name and answers of each baseline that params.yaml asks for."""
+    pixels = read_table(workspace.items, ITEMS)
+    for name in params.evaluate.baselines:
+        yield name, baseline_predictions(name, fitted, tested, pixels)
+
+
+def _other_models(workspace: Workspace, params: Params, tested: LabelledItems) -> Iterator[tuple[str, IntVector]]:
+    """Name and answers of what adapt learned beside the model: the probe, and the network from random weights."""
+    probe, from_scratch = read_probe(workspace.adapted), read_from_scratch(workspace.adapted)
+    if probe is not None:
+        yield "linear_probe", probe.logits(tested.features).argmax(axis=1).astype(np.int64)
+    if from_scratch is not None:
+        head, graph = from_scratch
+        yield "from_scratch", head.logits(features_under(workspace, params, graph, tested)).argmax(axis=1)
 
 
 def _score_baseline(
-    name: Baseline, guessed: IntVector, predicted: IntVector, tested: LabelledItems, params: EvaluateParams
+    name: str, guessed: IntVector, predicted: IntVector, tested: LabelledItems, params: EvaluateParams
 ) -> BaselineScore:
     confusion = metrics.confusion_matrix(tested.labels, guessed, len(tested.names))
     right, right_of_baseline = (tested.labels == answers for answers in (predicted, guessed))
@@ -137,6 +163,28 @@ def _confusion_csv(tested: LabelledItems, predicted: IntVector) -> str:
     for actual, guess in zip(tested.labels, predicted, strict=True):
         writer.writerow([tested.names[actual], tested.names[guess]])
     return text.getvalue()
+
+
+def _reliability_csv(calibration: CalibrationReport | None) -> str:
+    """One row per bin with items, of the served probabilities and of those before calibration."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["probabilities", "bin", "confidence", "accuracy", "accuracy_low", "accuracy_high", "items"])
+    sides = {"calibrated": calibration.after, "uncalibrated": calibration.before} if calibration else {}
+    for name, scores in sides.items():
+        for place, row in enumerate(scores.bins, start=1):
+            if row.items:
+                writer.writerow(
+                    [name, place, row.confidence, row.accuracy, row.accuracy_low, row.accuracy_high, row.items]
+                )
+    return text.getvalue()
+
+
+def _in_a_line(report: EvaluationReport) -> str:
+    figures = f"accuracy {report.accuracy.value:.3f}, macro-F1 {report.macro_f1.value:.3f}"
+    if report.calibration:
+        figures += f", calibration error {report.calibration.after.ece.value:.3f}"
+    return f"evaluate: {figures} on {report.test_items} test items"
 
 
 if __name__ == "__main__":

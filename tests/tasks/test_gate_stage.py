@@ -20,9 +20,11 @@ from tasks.evaluate import evaluate
 from tasks.gate import gate, judge
 from tasks.intervals import paired_gain_interval
 from tasks.metrics import confusion_matrix
-from tasks.params import EvaluateParams, GateParams, Params
+from tasks.params import EvaluateParams, GateParams
 from tasks.reports import (
+    AdaptationReport,
     BaselineScore,
+    CalibrationReport,
     Estimate,
     EvaluatedDigests,
     EvaluationReport,
@@ -30,7 +32,7 @@ from tasks.reports import (
     ValidationReport,
     Verdict,
 )
-from tasks.scores import accuracy_estimate, class_scores, macro_f1_estimate
+from tasks.scores import accuracy_estimate, calibration_report, class_scores, macro_f1_estimate
 from tasks.verdicts import check_verdict
 from tasks.workspace import Workspace
 
@@ -43,7 +45,10 @@ RULES = [
     "min_test_items_per_class",
     "gain_over_majority",
     "gain_over_raw_pixels",
+    "calibration_error",
 ]
+ASKED = [*RULES, "gain_over_linear_probe", "gain_over_from_scratch"]
+"""With the rules that stand off by default."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,29 @@ def workspace(evaluated: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
-def measured(actual: np.ndarray, predicted: np.ndarray, baselines: bool = True) -> EvaluationReport:
+def calibration_of(actual: np.ndarray, predicted: np.ndarray, confidence: float = 0.95) -> CalibrationReport:
+    """Two classes, every prediction made with the same confidence, a temperature of 1."""
+    logits = np.where(np.eye(2, dtype=bool)[predicted], np.log(confidence / (1 - confidence)), 0.0)
+    adapted = AdaptationReport(
+        method="linear_probe",
+        head="logistic",
+        labels=["a", "b"],
+        feature_width=2,
+        graph_sha256="g",
+        engine_sha256="e",
+        fitted_on=["train"],
+        fitted_items=10,
+        strength=1.0,
+        scores=[],
+        out_of_fold_accuracy=None,
+        out_of_fold_loss=None,
+    )
+    return calibration_report(logits, logits, actual, adapted, FAST)
+
+
+def measured(
+    actual: np.ndarray, predicted: np.ndarray, baselines: bool = True, confidence: float = 0.95
+) -> EvaluationReport:
     """The report that evaluate would write for these predictions, against baselines that are half right."""
     confusion = confusion_matrix(actual, predicted, 2)
     guessed = np.zeros_like(actual)
@@ -73,7 +100,7 @@ def measured(actual: np.ndarray, predicted: np.ndarray, baselines: bool = True) 
         BaselineScore(
             name=name, accuracy=accuracy_estimate(guess, FAST), macro_f1=macro_f1_estimate(guess, FAST), gain=gain
         )
-        for name in ("majority", "raw_pixels")
+        for name in ("majority", "raw_pixels", "linear_probe", "from_scratch")
     ]
     return EvaluationReport(
         confidence=0.95,
@@ -87,6 +114,7 @@ def measured(actual: np.ndarray, predicted: np.ndarray, baselines: bool = True) 
         confusion=confusion.tolist(),
         baselines=scores if baselines else [],
         digests=EvaluatedDigests(data="d", adapted="a", splits="s", predictions="p"),
+        calibration=calibration_of(actual, predicted, confidence),
     )
 
 
@@ -107,7 +135,9 @@ def test_a_good_model_passes_and_the_verdict_names_every_rule_and_digest(workspa
     assert [rule.rule for rule in verdict.rules] == RULES
     for rule in verdict.rules:
         assert rule.value is not None
-        assert rule.margin == pytest.approx(rule.value - rule.limit)
+        gap = rule.value - rule.limit
+        assert rule.margin == pytest.approx(-gap if rule.limit_is == "maximum" else gap)
+        assert rule.margin >= 0
         assert rule.reason.endswith(f"(params.yaml: gate.{rule.rule})")
     assert verdict.digests.adapted == folder_sha256(workspace.adapted)
     assert verdict.digests.evaluation == file_sha256(workspace.evaluation)
@@ -125,6 +155,7 @@ def test_a_good_model_passes_and_the_verdict_names_every_rule_and_digest(workspa
         ("min_test_items_per_class", 21),
         ("gain_over_majority", {"minimum": 0.9}),
         ("gain_over_raw_pixels", {"minimum": 0.9}),
+        ("calibration_error", {"maximum": 0.0, "judged_on": "point"}),
     ],
 )
 def test_each_rule_alone_can_refuse_and_the_stage_itself_succeeds(
@@ -201,6 +232,7 @@ def test_without_test_items_every_rule_refuses(tmp_path: Path) -> None:
     workspace = write_evaluated_scene(tmp_path, per_side={"train": 12})
     lenient = {rule: {"minimum": 0.0} for rule in RULES if not rule.startswith("min_")}
     lenient |= {rule: {"minimum": -1.0} for rule in ("gain_over_majority", "gain_over_raw_pixels")}
+    lenient |= {"calibration_error": {"maximum": 1.0}}
     gate(workspace, fast_params(**lenient))
     verdict = Verdict.read(workspace.verdict)
     assert [rule.rule for rule in verdict.rules if not rule.passed] == RULES
@@ -231,7 +263,100 @@ def test_a_recall_that_is_no_number_is_not_hidden_by_a_better_class() -> None:
         assert not verdicts(report.model_copy(update={"per_class": scores}))["class_recall"].passed
 
 
+CALIBRATED = np.concatenate([np.zeros(28), np.ones(2), np.ones(29), np.zeros(1)]).astype(np.int64)
+"""57 of 60 right, so a confidence of 0.95 is honest."""
+
+
+def test_the_default_gate_refuses_probabilities_that_are_shown_to_be_wrong_and_lets_honest_ones_pass() -> None:
+    honest = verdicts(measured(ACTUAL, CALIBRATED, confidence=0.95))["calibration_error"]
+    assert (honest.passed, honest.limit_is, honest.judged_on) == (True, "maximum", "lower_bound")
+    assert honest.value == 0.0
+    for confidence in (0.6, 0.8):
+        timid = verdicts(measured(ACTUAL, CALIBRATED, confidence=confidence))["calibration_error"]
+        assert not timid.passed
+        assert timid.value is not None
+        assert timid.margin == pytest.approx(0.05 - timid.value)
+        assert timid.reason.startswith("the lower bound of calibration_error ")
+        assert timid.reason.endswith(" exceeds 0.050 (params.yaml: gate.calibration_error)")
+    guesses = np.where(np.arange(60) % 4 == 0, 1 - ACTUAL, ACTUAL)
+    assert not verdicts(measured(ACTUAL, guesses, confidence=0.99))["calibration_error"].passed
+
+
+def test_a_maximum_is_held_against_the_point_or_either_bound_and_equality_passes() -> None:
+    report = measured(ACTUAL, CALIBRATED, confidence=0.8)
+    assert report.calibration is not None
+    error = report.calibration.after.ece
+    assert 0 < error.low < error.value < error.high
+    for judged_on, value in (("point", error.value), ("lower_bound", error.low), ("upper_bound", error.high)):
+        at = verdicts(report, calibration_error={"maximum": value, "judged_on": judged_on})["calibration_error"]
+        assert (at.passed, at.value, at.margin) == (True, value, 0.0)
+        below = {"maximum": value - 1e-6, "judged_on": judged_on}
+        refused = verdicts(report, calibration_error=below)["calibration_error"]
+        assert not refused.passed
+        assert refused.margin == pytest.approx(-1e-6)
+        assert "exceeds" in refused.reason
+
+
+def test_a_null_limit_asks_nothing_and_gains_over_other_models_are_asked_only_where_set() -> None:
+    report = measured(ACTUAL, ACTUAL)
+    assert list(verdicts(report)) == RULES
+    assert "calibration_error" not in verdicts(report, calibration_error={"maximum": None})
+    asked = verdicts(report, gain_over_linear_probe={"minimum": 0.4}, gain_over_from_scratch={"minimum": 0.6})
+    assert set(asked) == set(ASKED)
+    assert asked["gain_over_linear_probe"].passed
+    assert not asked["gain_over_from_scratch"].passed
+
+
+def test_a_gain_over_a_model_that_was_not_trained_is_refused_with_the_mend() -> None:
+    report = measured(ACTUAL, ACTUAL, baselines=False)
+    asked = verdicts(report, gain_over_linear_probe={"minimum": -1}, gain_over_from_scratch={"minimum": -1})
+    for rule, mend in (
+        ("gain_over_linear_probe", "adapt.method.name"),
+        ("gain_over_from_scratch", "adapt.from_scratch"),
+    ):
+        assert (asked[rule].passed, asked[rule].value) == (False, None)
+        assert mend in asked[rule].reason
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), float("inf"), None])
+@pytest.mark.parametrize("judged_on", ["point", "lower_bound", "upper_bound"])
+def test_a_calibration_error_that_is_missing_or_no_number_never_passes(value: float | None, judged_on: str) -> None:
+    report = measured(ACTUAL, ACTUAL)
+    assert report.calibration is not None
+    broken = None
+    if value is not None:
+        error = Estimate(value=value, low=value, high=value, method="broken")
+        after = report.calibration.after.model_copy(update={"ece": error})
+        broken = report.calibration.model_copy(update={"after": after})
+    rules = {"calibration_error": {"maximum": 1.0, "judged_on": judged_on}}
+    verdict = verdicts(report.model_copy(update={"calibration": broken}), **rules)["calibration_error"]
+    assert (verdict.passed, verdict.value, verdict.limit_is) == (False, None, "maximum")
+    assert "no measurement" in verdict.reason or "run `graft adapt`" in verdict.reason
+
+
+def test_the_gate_judges_the_probabilities_that_are_served_not_those_before_calibration(workspace: Workspace) -> None:
+    """A temperature that spoils sound logits is refused, and named with its figures."""
+    adapted = AdaptationReport.read(workspace.adapted / "adapted.json")
+    adapted.model_copy(update={"temperature": 12.0}).write(workspace.adapted / "adapted.json")
+    evaluate(workspace, fast_params())
+    gate(workspace, fast_params())
+    verdict = Verdict.read(workspace.verdict)
+    assert [rule.rule for rule in verdict.rules if not rule.passed] == ["calibration_error"]
+    with pytest.raises(GateNotPassed, match=r"calibration_error 0\.\d+ .* exceeds 0\.050"):
+        check_verdict(workspace, fast_params())
+
+
 RATES = st.floats(0, 1)
+
+
+def limits(data: st.DataObject, judged_on: st.SearchStrategy[str]) -> dict[str, dict[str, object]]:
+    """Any limit for every rule that has one between 0 and 1."""
+    drawn: dict[str, dict[str, object]] = {}
+    for rule in ASKED:
+        if not rule.startswith("min_"):
+            kind = "maximum" if rule == "calibration_error" else "minimum"
+            drawn[rule] = {kind: data.draw(RATES), "judged_on": data.draw(judged_on)}
+    return drawn
 
 
 @settings(max_examples=100, deadline=None)
@@ -244,7 +369,13 @@ def test_a_better_metric_never_turns_a_passed_gate_into_a_failed_one(data: st.Da
         value, low = (draw(st.floats(old, 1)) for old in (estimate.value, estimate.low))
         return estimate.model_copy(update={"value": value, "low": low, "high": 1.0})
 
+    def calibrated_better(old: CalibrationReport) -> CalibrationReport:
+        bounds = {name: draw(st.floats(0, getattr(old.after.ece, name))) for name in ("value", "low", "high")}
+        after = old.after.model_copy(update={"ece": old.after.ece.model_copy(update=bounds)})
+        return old.model_copy(update={"after": after})
+
     report = measured(ACTUAL, np.array(draw(st.lists(st.integers(0, 1), min_size=60, max_size=60))))
+    assert report.calibration is not None
     improved = report.model_copy(
         update={
             "accuracy": better(report.accuracy),
@@ -259,27 +390,31 @@ def test_a_better_metric_never_turns_a_passed_gate_into_a_failed_one(data: st.Da
                 for score in report.per_class
             ],
             "baselines": [score.model_copy(update={"gain": better(score.gain)}) for score in report.baselines],
+            "calibration": calibrated_better(report.calibration),
         }
     )
-    judged_on = st.sampled_from(["point", "lower_bound"])
-    rules = {
-        rule: {"minimum": draw(RATES), "judged_on": draw(judged_on)} for rule in RULES if not rule.startswith("min_")
-    }
+    rules = limits(data, st.sampled_from(["point", "lower_bound"]))
     before, after = verdicts(report, **rules), verdicts(improved, **rules)
-    assert all(after[rule].passed for rule in RULES if before[rule].passed)
+    assert set(before) == set(ASKED)
+    assert all(after[rule].passed for rule in ASKED if before[rule].passed)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_mending_a_mistake_never_turns_a_passed_gate_into_a_failed_one(data: st.DataObject) -> None:
-    """From predictions to verdict, rules judged on the point value."""
+    """From predictions to verdict, rules judged on the point value; every prediction is made as certain.
+
+    A timid model that is right once more is worse calibrated, and rightly so: calibration is not accuracy.
+    """
     predicted = np.array(data.draw(st.lists(st.integers(0, 1), min_size=60, max_size=60)))
     row = data.draw(st.integers(0, 59))
     mended = predicted.copy()
     mended[row] = ACTUAL[row]
-    rules = {rule: {"minimum": data.draw(RATES), "judged_on": "point"} for rule in RULES if not rule.startswith("min_")}
-    before, after = (verdicts(measured(ACTUAL, answers), **rules) for answers in (predicted, mended))
-    assert all(after[rule].passed for rule in RULES if before[rule].passed)
+    rules = limits(data, st.just("point"))
+    before, after = (
+        verdicts(measured(ACTUAL, answers, confidence=1 - 1e-9), **rules) for answers in (predicted, mended)
+    )
+    assert all(after[rule].passed for rule in ASKED if before[rule].passed)
 
 
 # stale files
@@ -394,7 +529,7 @@ def test_evaluating_anew_after_adapting_anew_brings_the_gate_back(workspace: Wor
 
 def test_one_label_per_class_still_ends_in_a_verdict(tmp_path: Path) -> None:
     workspace = write_scene(tmp_path, names=NAMES, per_side={"train": 1, "test": 20}, distance=12.0)
-    adapt(workspace, Params())
+    adapt(workspace, fast_params())
     evaluate(workspace, fast_params())
     gate(workspace, fast_params())
     assert workspace.page.exists()
