@@ -66,12 +66,15 @@ def _says(training: TrainingReport) -> list[str]:
     if training.kept_views:
         views = counted_text(training.kept_views, "view")
         lines.append(f"The frozen part was computed once, for {views} of each image.")
-    lines.append(f"Computed in {training.precision}, {training.memory_format.replace('_', ' ')}, on {training.device}.")
+    device = {"cpu": "the CPU", "cuda": "a GPU (CUDA)"}.get(training.device, training.device)
+    lines.append(f"Computed in {training.precision}, {training.memory_format.replace('_', ' ')}, on {device}.")
     return lines
 
 
 def _chosen_text(training: TrainingReport) -> str:
     last = max((score.epoch for score in training.epochs), default=0)
+    if training.judged_by == "nothing":
+        return f"Trained for {counted_text(last, 'epoch')}."
     if training.best_epoch == 0:
         chosen = f"No epoch of {count_text(last)} was better than the start, which was taken"
     else:

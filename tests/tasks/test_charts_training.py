@@ -201,7 +201,15 @@ def test_empty_bins_are_no_points_and_no_bins_no_chart() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0%"), (0.0001, "under 0.1%"), (0.004, "0.4%"), (0.5, "50%"), (0.9962, "99.6%"), (0.99996, "over 99.9%"), (1.0, "100%")],
+    [
+        (0.0, "0%"),
+        (0.0001, "under 0.1%"),
+        (0.004, "0.4%"),
+        (0.5, "50%"),
+        (0.9962, "99.6%"),
+        (0.99996, "over 99.9%"),
+        (1.0, "100%"),
+    ],
 )
 def test_a_share_is_never_rounded_to_all_or_nothing(value: float, text: str) -> None:
     assert percent_text(value) == text
