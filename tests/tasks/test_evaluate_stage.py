@@ -153,7 +153,7 @@ def test_a_model_whose_head_is_far_too_confident_is_mended_by_its_temperature(
     assert spoilt.before.ece.low > 0.05
     assert sound.after.ece.low == 0
     assert spoilt.nll_gain.low > 0
-    assert spoilt.before.ece.value == pytest.approx(1 - report.accuracy.value, abs=0.02)
+    assert spoilt.before.ece.value == pytest.approx(1 - report.accuracy.value, abs=0.05)
 
 
 def test_the_reliability_diagram_has_a_row_for_every_bin_with_items(
