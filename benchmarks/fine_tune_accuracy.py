@@ -2,11 +2,13 @@
 
     python -m benchmarks.fine_tune_accuracy HYMENOPTERA DOGS_CATS --grouped SIGN_DIGITS --weights MOBILENET_V2.pth
         [--seeds 0 1 2 3 4] [--recipe-seeds 0 1 2] [--threads 0] [--kept runs.jsonl] [--set section.key=value ...]
+        [--variant "section.key=value ..." ...]
 
 Each pack is validated, embedded and split once; then stages adapt and evaluate run for every seed, with the product's
-defaults but for `--set`. `--grouped` packs are told as a table with a group for each block of file numbers
-(file_blocks.py). The seed is of fine_tune alone: split and test items stay. With `--kept`, runs that the file holds are
-not measured again, and processes may share it, each with seeds of its own; a last one with all of them makes the table.
+defaults but for `--set`; a `--variant` is measured beside them with settings of its own. `--grouped` packs are told as
+a table with a group for each block of file numbers (file_blocks.py). The seed is of fine_tune alone: split and test
+items stay. Runs that the file of `--kept` holds are not measured again, and processes may share it, each with seeds of its
+own; a last one with all of them makes the table.
 """
 
 from __future__ import annotations
@@ -51,11 +53,11 @@ class Pack:
 
 @dataclass(frozen=True)
 class Found:
-    """What a pack's runs told. `fine_tune` and `recipes` map a seed to its run."""
+    """What a pack's runs told, by seed; `fine_tune` by settings beside the defaults, `recipes` by case."""
 
     pack: Pack
     probe: Told
-    fine_tune: dict[int, Told]
+    fine_tune: dict[str, dict[int, Told]]
     recipes: dict[str, dict[int, Told]]
 
     def right(self, told: Told) -> npt.NDArray[np.bool_]:
@@ -68,14 +70,14 @@ class Found:
         """The group of each test item, by path."""
         return [group for _, group in sorted(self.probe["groups"].items())]
 
-    def gains(self) -> dict[int, tuple[float, float, float]]:
+    def gains(self, sets: str) -> list[tuple[float, float, float]]:
         """Gain over the probe and its paired interval, by seed."""
         probe = self.right(self.probe)
-        return {seed: paired_gain_interval(self.right(told), probe) for seed, told in self.fine_tune.items()}
+        return [paired_gain_interval(self.right(told), probe) for told in self.fine_tune[sets].values()]
 
-    def mean_gain(self) -> tuple[float, Interval]:
+    def mean_gain(self, sets: str) -> tuple[float, Interval]:
         """Mean gain of the seeds over the probe, and its interval over other test groups."""
-        each = np.mean([self.right(told) for told in self.fine_tune.values()], axis=0)
+        each = np.mean([self.right(told) for told in self.fine_tune[sets].values()], axis=0)
         difference = each - self.right(self.probe)
         return float(difference.mean()), resampled_mean(difference, self.groups)
 
@@ -143,40 +145,50 @@ def adapted(made: FreshWorkspace, setting: Setting, method: str, overrides: Sequ
     }
 
 
+def keys_of(pack: Pack, arguments: argparse.Namespace) -> tuple[Key, dict[str, dict[int, Key]]]:
+    """The key of the probe's run, and those of all others by settings or recipe, then by seed."""
+    sets = " ".join(arguments.sets)
+    variants = [sets, *(f"{sets} {variant}".strip() for variant in arguments.variant)]
+    keys: dict[str, dict[int, Key]] = {
+        variant: {
+            seed: {"pack": pack.name, "case": FINE_TUNE, "seed": seed, "sets": variant} for seed in arguments.seeds
+        }
+        for variant in variants
+    }
+    for case in () if pack.grouped else (TRAINED, FROZEN):
+        keys[case] = {seed: {"pack": pack.name, "case": case, "seed": seed} for seed in arguments.recipe_seeds}
+    return {"pack": pack.name, "case": PROBE}, keys
+
+
 def measure(pack: Pack, arguments: argparse.Namespace, kept: KeptRuns) -> Found:
     """All runs of a pack; a workspace is only made where one is missing."""
-    sets: list[str] = arguments.sets
-    probe_key: Key = {"pack": pack.name, "case": PROBE}
-    keys: dict[int, Key] = {
-        seed: {"pack": pack.name, "case": FINE_TUNE, "seed": seed, "sets": " ".join(sets)} for seed in arguments.seeds
-    }
-    recipe_keys: dict[str, dict[int, Key]] = {
-        case: {seed: {"pack": pack.name, "case": case, "seed": seed} for seed in arguments.recipe_seeds}
-        for case in ([] if pack.grouped else [TRAINED, FROZEN])
-    }
-    wanted = [probe_key, *keys.values(), *(key for case in recipe_keys.values() for key in case.values())]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if any(kept.find(key) is None for key in wanted):
-            setting = setting_of(pack, arguments.weights.resolve(), folder, arguments.threads)
-            with split_workspace(pack, setting, exported_graph(setting, folder / "graph")) as made:
-                made.write_sides(folder / "sides.csv")
-                kept.run(probe_key, partial(adapted, made, setting, "linear_probe", []))
-                for seed, key in keys.items():
-                    told = kept.run(
-                        key, partial(adapted, made, setting, "fine_tune", [f"adapt.method.seed={seed}", *sets])
-                    )
-                    print(f"{pack.name}, seed {seed}: {told['accuracy']:.4f}", file=sys.stderr, flush=True)
-            for case, seeds in recipe_keys.items():
-                options = ["--freeze-batch-norm"] if case == FROZEN else []
-                for seed, key in seeds.items():
-                    kept.run(key, partial(run_recipe, setting, folder / "sides.csv", seed, *options))
-    return Found(
-        pack,
-        _told(kept, probe_key),
-        {seed: _told(kept, key) for seed, key in keys.items()},
-        {case: {seed: _told(kept, key) for seed, key in seeds.items()} for case, seeds in recipe_keys.items()},
-    )
+    probe, keys = keys_of(pack, arguments)
+    wanted = [probe, *(key for seeds in keys.values() for key in seeds.values())]
+    if any(kept.find(key) is None for key in wanted):
+        with tempfile.TemporaryDirectory() as folder:
+            run_missing(pack, arguments, kept, Path(folder))
+    told = {case: {seed: _told(kept, key) for seed, key in seeds.items()} for case, seeds in keys.items()}
+    recipes = {case: told.pop(case) for case in (TRAINED, FROZEN) if case in told}
+    return Found(pack, _told(kept, probe), told, recipes)
+
+
+def run_missing(pack: Pack, arguments: argparse.Namespace, kept: KeptRuns, folder: Path) -> None:
+    """Measure the runs that are not kept yet, in one workspace."""
+    probe, keys = keys_of(pack, arguments)
+    setting = setting_of(pack, arguments.weights.resolve(), folder, arguments.threads)
+    with split_workspace(pack, setting, exported_graph(setting, folder / "graph")) as made:
+        made.write_sides(folder / "sides.csv")
+        kept.run(probe, partial(adapted, made, setting, "linear_probe", []))
+        for case, seeds in keys.items():
+            for seed, key in seeds.items():
+                if case in (TRAINED, FROZEN):
+                    options = ["--freeze-batch-norm"] if case == FROZEN else []
+                    told = kept.run(key, partial(run_recipe, setting, folder / "sides.csv", seed, *options))
+                    accuracy = told["chosen"]["test"]
+                else:
+                    overrides = [f"adapt.method.seed={seed}", *case.split()]
+                    accuracy = kept.run(key, partial(adapted, made, setting, "fine_tune", overrides))["accuracy"]
+                print(f"{pack.name}, {case} seed {seed}: {accuracy:.4f}", file=sys.stderr, flush=True)
 
 
 def _told(kept: KeptRuns, key: Key) -> Told:
@@ -202,20 +214,19 @@ def table(found: list[Found]) -> str:
     for one in found:
         items = len(one.groups)
         rows.append([f"{one.pack.name}: probe", "1", f"{one.probe['accuracy']:.3f} of {items}", "", "", ""])
-        gain, (low, high) = one.mean_gain()
-        gains = one.gains()
-        above = sum(seed_low > 0 for _, seed_low, _ in gains.values())
-        kept = sum(told["method"] == "linear_probe" for told in one.fine_tune.values())
-        rows.append(
-            [
-                f"{one.pack.name}: fine_tune",
-                str(len(one.fine_tune)),
-                accuracies([told["accuracy"] for told in one.fine_tune.values()]),
-                f"{gain:+.3f} ({low:+.3f} to {high:+.3f})",
-                f"{above} of {len(gains)}",
-                str(kept),
-            ]
-        )
+        for sets, seeds in one.fine_tune.items():
+            gain, (low, high) = one.mean_gain(sets)
+            gains = one.gains(sets)
+            rows.append(
+                [
+                    f"{one.pack.name}: fine_tune" + (f", {sets}" if sets else ""),
+                    str(len(seeds)),
+                    accuracies([told["accuracy"] for told in seeds.values()]),
+                    f"{gain:+.3f} ({low:+.3f} to {high:+.3f})",
+                    f"{sum(seed_low > 0 for _, seed_low, _ in gains)} of {len(gains)}",
+                    str(sum(told["method"] == "linear_probe" for told in seeds.values())),
+                ]
+            )
         for case, seeds in one.recipes.items():
             if seeds:
                 chosen = accuracies([told["chosen"]["test"] for told in seeds.values()])
@@ -240,6 +251,7 @@ def main() -> None:
     parser.add_argument("--recipe-seeds", type=int, nargs="*", default=[])
     parser.add_argument("--threads", type=int, default=0, help="of Graft's stages; 0: every core")
     parser.add_argument("--set", action="append", default=[], dest="sets", help="for fine_tune; section.key=value")
+    parser.add_argument("--variant", action="append", default=[], help="settings of a second fine_tune, in one word")
     parser.add_argument("--kept", type=Path, required=True, help="a JSON-lines file of the runs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -247,12 +259,12 @@ def main() -> None:
     packs = [Pack(folder.resolve()) for folder in arguments.packs]
     packs += [Pack(folder.resolve(), grouped=True) for folder in arguments.grouped]
     found = [measure(pack, arguments, KeptRuns(arguments.kept)) for pack in packs]
-    settings = f"fine_tune with {', '.join(arguments.sets)}. " if arguments.sets else "fine_tune with its defaults. "
     note = (
+        "fine_tune with its defaults but for what its row names. "
         "The interval of the mean gain draws whole groups of test items; a seed's own is Newcombe's for pairs. "
         "The recipe's epoch is chosen on validation."
     )
-    text = "\n\n".join([f"On {machine()}.", table(found), settings + note])
+    text = "\n\n".join([f"On {machine()}.", table(found), note])
     keep_section("fine-tune accuracy", text, arguments.results)
     print(text)
 
