@@ -7,8 +7,8 @@
 Each pack is validated, embedded and split once; then stages adapt and evaluate run for every seed, with the product's
 defaults but for `--set`; a `--variant` is measured beside them with settings of its own. `--grouped` packs are told as
 a table with a group for each block of file numbers (file_blocks.py). The seed is of fine_tune alone: split and test
-items stay. Runs that the file of `--kept` holds are not measured again, and processes may share it, each with seeds of its
-own; a last one with all of them makes the table.
+items stay. Runs that the file of `--kept` holds are not measured again, and processes may share it, each with seeds of
+its own; a last one with all of them makes the table.
 """
 
 from __future__ import annotations
