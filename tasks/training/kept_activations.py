@@ -99,7 +99,7 @@ def keep_activations(
     network = for_inference(prefix).to(device)
     key = _key(pixels, network, views, device)
     folder = parent / key
-    make_room(parent, key, int(settings.frozen_cache_gb * 1e9) - size_of(len(pixels), shapes, views))
+    make_room(parent, key, round(settings.frozen_cache_gb * 1e9) - size_of(len(pixels), shapes, views))
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "items.json", json.dumps(pixels.contents).encode())
     _fill(folder, pixels, network, shapes, views, worker_threads(threads), Progress(stage, len(pixels)))
@@ -163,7 +163,7 @@ def _floats(shapes: Sequence[tuple[int, ...]]) -> int:
 def _views_within(count: int, shapes: Shapes, settings: TrainingParams) -> int | None:
     wanted = 0 if settings.augmentation == "none" else settings.views
     each = size_of(count, shapes, 0)
-    fitting = int(settings.frozen_cache_gb * 1e9 // each) - 1 if each else wanted
+    fitting = round(settings.frozen_cache_gb * 1e9) // each - 1 if each else wanted
     if fitting >= wanted:
         return wanted
     needed = f"{size_of(count, shapes, wanted) / 1e9:.1f} GB for {wanted} variants of {count} items"
