@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
+from tasks import intervals
 from tasks.intervals import bootstrap_macro_f1, paired_gain_interval, resampled_macro_f1, wilson_interval
 from tasks.metrics import confusion_matrix, macro_f1
 
@@ -118,3 +119,34 @@ def test_models_that_agree_everywhere_still_leave_doubt_and_no_items_leave_every
 def test_the_paired_interval_refuses_other_items() -> None:
     with pytest.raises(ValueError, match="not the same items"):
         paired_gain_interval(np.array([True]), np.array([True, False]))
+
+
+def test_resampled_means_scatter_as_the_standard_error_says_and_columns_share_their_draws() -> None:
+    values = np.random.default_rng(0).exponential(size=400)
+    means = intervals.resampled_means(np.column_stack([values, 3 - 2 * values]), 4000, 0)
+    assert means.shape == (4000, 2)
+    assert means[:, 0].mean() == pytest.approx(values.mean(), abs=0.005)
+    assert means[:, 0].std() == pytest.approx(values.std() / 20, rel=0.05)
+    np.testing.assert_allclose(means[:, 1], 3 - 2 * means[:, 0])
+
+
+def test_resampled_means_are_the_same_for_a_seed_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = np.random.default_rng(1).normal(size=(50, 3))
+    means = intervals.resampled_means(columns, 30, 7)
+    assert not np.array_equal(means, intervals.resampled_means(columns, 30, 8))
+    monkeypatch.setattr(intervals, "MAX_CELLS_AT_ONCE", 200)
+    assert intervals.draw_chunks(30, 50) == [4] * 7 + [2]
+    np.testing.assert_allclose(intervals.resampled_means(columns, 30, 7), means, atol=1e-15)
+
+
+def test_no_items_cannot_be_resampled() -> None:
+    with pytest.raises(ValueError, match="no items"):
+        intervals.resampled_means(np.empty((0, 2)), 10, 0)
+
+
+def test_the_basic_interval_mirrors_the_percentiles_and_keeps_the_value_and_zero() -> None:
+    resampled = np.linspace(0.4, 0.8, 1001)
+    assert intervals.percentile_interval(resampled, 0.9) == pytest.approx((0.42, 0.78))
+    assert intervals.basic_interval(0.5, resampled, 0.9) == pytest.approx((0.22, 0.58))
+    assert intervals.basic_interval(0.3, resampled, 0.9) == pytest.approx((0.0, 0.3))
+    assert intervals.basic_interval(0.9, resampled, 0.9) == pytest.approx((0.9, 1.38))
