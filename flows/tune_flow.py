@@ -24,6 +24,7 @@ from flows.logs import LINE
 from flows.tune_space import present_settings, search_space, study_digest, with_settings
 from flows.tune_study import Study
 from flows.tune_text import trial_line, trial_rows
+from flows.tune_trainings import Trainings
 from flows.tune_trial import TrialEnd, run_trial
 from tasks.errors import GraftError, Refusal
 from tasks.log_lines import LogLine
@@ -96,6 +97,7 @@ class Search:
         digest = study_digest(run.params, self.space, items)
         self.study = Study(run.workspace.private / "tune" / f"{digest[:24]}.db", self.space)
         self.deadline = None if extent.seconds is None else time.monotonic() + extent.seconds
+        self.trainings = Trainings(run.workspace.private / "tune" / digest[:24])
         self.tried, self.fault = 0, ""
 
     def report(self, empty: TuneReport) -> TuneReport:
@@ -165,7 +167,14 @@ class Search:
         params = with_settings(self.run.params, trial.settings)
         try:
             end = run_trial(
-                self.run.workspace, params, self.run.run_id, self._seconds(), on_epoch, show.line, self.run.cancelled
+                self.run.workspace,
+                params,
+                self.trainings.of(trial.settings),
+                self.run.run_id,
+                self._seconds(),
+                on_epoch,
+                show.line,
+                self.run.cancelled,
             )
         finally:
             show.close()
@@ -192,6 +201,9 @@ class Search:
             self.study.left()
             return
         self.tried += 1
+        trials = self.study.trials()
+        unfinished = [trial for trial in trials if trial.state == "unfinished"]
+        self.trainings.keep_only(*(trial.settings for trial in [*trials[:1], *unfinished]))
 
     def _out_of_budget(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
@@ -209,6 +221,7 @@ class Search:
             reasons = [f"no trial came to its end: {ended}", *([self.fault] if self.fault else [])]
             return empty.model_copy(update={**changes, "reasons": reasons, "stopped_in": "trials"})
         best, judged = complete[0], self.study.judged()
+        self.trainings.hand_on(best.settings, self.run.workspace.checkpoints)
         better = present is None or (best.score or 0.0) > (present.score or 0.0)
         wanted = {name: value for name, value in best.settings.items() if value != self.present[name]}
         changes |= {

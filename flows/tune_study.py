@@ -24,6 +24,8 @@ SIXTHS = 6
 """A trial is compared with others after every sixth of its epochs, however many it has."""
 STARTUP_TRIALS = 5
 """So many are drawn at random before the sampler learns from them, and end before any is pruned."""
+FOUND = "found"
+"""The attribute of a trial that holds its figures."""
 WRITTEN_DIGITS = 2
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -45,7 +47,7 @@ class Study:
         self.file, self.space = file, space
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         file.parent.mkdir(parents=True, exist_ok=True)
-        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=1)
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=2)
         with self._readable():
             self._study = optuna.create_study(
                 storage=f"sqlite:///{file}", study_name=STUDY, direction="maximize", load_if_exists=True, pruner=pruner
@@ -99,28 +101,28 @@ class Study:
             return False
         self._sixth = sixth
         with self._readable():
-            trial.report(trial_score(epoch.accuracy, epoch.loss, epoch.items), sixth)
-            self._note(accuracy=epoch.accuracy, loss=epoch.loss, epochs=epoch.epoch)
+            trial.report(trial_score(epoch.accuracy, epoch.loss), sixth)
+            self._note({"accuracy": epoch.accuracy, "loss": epoch.loss, "epochs": epoch.epoch})
             over = sixth == SIXTHS and epoch.trainings == 1
             return not over and not trial.user_attrs.get("as_they_are") and trial.should_prune()
 
     def complete(self, outcome: TrialOutcome, seconds: float) -> None:
         """The trial came to its end."""
         with self._readable():
-            self._note(**outcome.model_dump(exclude_none=True), seconds=round(seconds, 1))
-            score = trial_score(outcome.accuracy, outcome.loss, outcome.items)
+            self._note({**outcome.model_dump(exclude_none=True), "seconds": round(seconds, 1)})
+            score = trial_score(outcome.accuracy, outcome.loss)
             self._study.tell(self._current(), score)
 
     def pruned(self, seconds: float) -> None:
         """The trial was ended because it was behind."""
         with self._readable():
-            self._note(seconds=round(seconds, 1))
+            self._note({"seconds": round(seconds, 1)})
             self._study.tell(self._current(), state=TrialState.PRUNED)
 
     def failed(self, reason: str, seconds: float) -> None:
         """The trial cannot be judged; it is not tried again."""
         with self._readable():
-            self._note(reason=reason, seconds=round(seconds, 1))
+            self._note({"reason": reason, "seconds": round(seconds, 1)})
             self._study.tell(self._current(), state=TrialState.FAIL)
 
     def left(self) -> None:
@@ -140,7 +142,7 @@ class Study:
         """The outcome of any complete trial: what does not depend on the settings is the same in all."""
         with self._readable():
             done = self._study.get_trials(states=[TrialState.COMPLETE])
-        return TrialOutcome.model_validate(_of(done[0].user_attrs, TrialOutcome.model_fields)) if done else None
+        return TrialOutcome.model_validate(_of(done[0].user_attrs[FOUND], TrialOutcome.model_fields)) if done else None
 
     def finished(self) -> int:
         """How many trials are complete, pruned or failed for good."""
@@ -187,9 +189,10 @@ class Study:
             trial.set_user_attr("settings", drawn)
         return fixed or drawn
 
-    def _note(self, **values: Any) -> None:
-        for name, value in values.items():
-            self._current().set_user_attr(name, value)
+    def _note(self, values: Mapping[str, Any]) -> None:
+        """Keep figures with the trial, beside those that it has."""
+        trial = self._current()
+        trial.set_user_attr(FOUND, {**trial.user_attrs.get(FOUND, {}), **values})
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -217,12 +220,15 @@ def _drawn(trial: Trial, name: str, dimension: Dimension) -> Any:
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
-    attributes = trial.user_attrs
-    steps = trial.intermediate_values
-    score = trial.value if trial.state == TrialState.COMPLETE else steps[max(steps)] if steps else None
-    known = _of(attributes, ("accuracy", "loss", "epochs", "best_epoch", "seconds", "as_they_are", "reason"))
-    state = STATES.get(trial.state, "unfinished")
-    return TrialRecord(number=trial.number, state=state, settings=attributes.get("settings", {}), score=score, **known)
+    steps, found = trial.intermediate_values, trial.user_attrs.get(FOUND, {})
+    return TrialRecord(
+        number=trial.number,
+        state=STATES.get(trial.state, "unfinished"),
+        settings=trial.user_attrs.get("settings", {}),
+        as_they_are=bool(trial.user_attrs.get("as_they_are")),
+        score=trial.value if trial.state == TrialState.COMPLETE else steps[max(steps)] if steps else None,
+        **_of(found, ("accuracy", "loss", "epochs", "best_epoch", "seconds", "reason")),
+    )
 
 
 def _of(values: Mapping[str, Any], names: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def trial_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
             "accuracy": "" if trial.accuracy is None else round(trial.accuracy, 4),
             "loss": "" if trial.loss is None else round(trial.loss, 4),
             "epochs": trial.epochs or "",
-            "seconds": "" if trial.seconds is None else trial.seconds,
+            "seconds": "" if trial.seconds is None else f"{trial.seconds:.1f}",
             **{name: _value(value) for name, value in trial.settings.items()},
         }
         for trial in trials
@@ -94,7 +94,11 @@ def _verdict(report: TuneReport, best: TrialRecord, present: TrialRecord | None)
     gained = ""
     if present is not None and best.accuracy is not None and present.accuracy is not None:
         gained = f" ({best.accuracy - present.accuracy:+.4f} over params.yaml; one standard error is {error:.4f})"
-    done = "params.yaml has its settings now" if report.written else "params.yaml was left as it is (--dry-run)"
+    done = (
+        "params.yaml has its settings now; `graft adapt` trains by them"
+        if report.written
+        else "params.yaml was left as it is (--dry-run)"
+    )
     return f"best: trial {best.number}, accuracy {best.accuracy:.4f}, loss {best.loss:.4f}{gained}; {done}"
 
 
@@ -112,7 +116,7 @@ def page_trials(trials: Sequence[TrialRecord]) -> list[Trial]:
         Trial(
             number=trial.number,
             state="running" if trial.state == "unfinished" else trial.state,
-            score=trial.score if trial.accuracy is None else trial.accuracy,
+            score=trial.score,
             params={f"adapt.method.{name}": value for name, value in trial.settings.items()},
             epochs=trial.epochs,
             seconds=trial.seconds,

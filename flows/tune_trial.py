@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
@@ -71,6 +72,7 @@ class _Words:
 def run_trial(
     workspace: Workspace,
     params: Params,
+    checkpoints: Path,
     run_id: str,
     seconds: float,
     on_epoch: Callable[[TrialEpoch], bool],
@@ -84,7 +86,8 @@ def run_trial(
         seconds: after it the trial and all that it started are ended.
         on_epoch: told every epoch's figures; True ends the trial as pruned.
         on_line: told every other line that it prints.
-        command: what judges; the file of its params is its last argument.
+        checkpoints: where its trainings keep their state.
+        command: what judges; the file of its params and `checkpoints` are its last arguments.
     Raises:
         BaseException: what is raised in this thread while it waits, after everything was ended.
     """
@@ -93,7 +96,7 @@ def run_trial(
     file = workspace.private / "tune" / "trial.json"
     write_bytes(file, params.model_dump_json(by_alias=True).encode())
     try:
-        ending = _process((*command, str(file)), workspace, params, run_id, seconds, words.line, stop)
+        ending = _process((*command, str(file), str(checkpoints)), workspace, params, run_id, seconds, words.line, stop)
     finally:
         file.unlink(missing_ok=True)
     return _end(ending, words, params, time.monotonic() - started, cancelled)

@@ -3,13 +3,14 @@
 It writes no result and reads no item of the test side. Each epoch's figures stand in a marked line, the outcome in the
 last one.
 
-Run by the search: python -m tasks.trial PARAMS.json
+Run by the search: python -m tasks.trial PARAMS.json CHECKPOINTS
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,13 @@ NOTHING_HELD_OUT = (
 )
 
 
-def judge(workspace: Workspace, params: Params, on_epoch: Callable[[TrialEpoch], None]) -> TrialOutcome:
+def judge(
+    workspace: Workspace, params: Params, checkpoints: Path, on_epoch: Callable[[TrialEpoch], None]
+) -> TrialOutcome:
     """The figures of one set of params on held-out items of the train and validation sides.
 
+    Args:
+        checkpoints: folder below which each training keeps its state.
     Raises:
         StageInputError: splits, embeddings and backbone are missing, damaged or do not belong together.
         DataError: nothing can be held out, a class has nothing to learn from, or training diverged.
@@ -46,7 +51,7 @@ def judge(workspace: Workspace, params: Params, on_epoch: Callable[[TrialEpoch],
     method = params.adapt.method
     if isinstance(method, LinearProbeParams):
         return judge_probe(workspace, method)
-    return judge_training(workspace, params, on_epoch)
+    return judge_training(workspace, params, checkpoints, on_epoch)
 
 
 def judge_probe(workspace: Workspace, settings: LinearProbeParams) -> TrialOutcome:
@@ -61,26 +66,28 @@ def judge_probe(workspace: Workspace, settings: LinearProbeParams) -> TrialOutco
     return TrialOutcome(accuracy=accuracy, loss=loss, items=len(true), judged_by="cross_validation")
 
 
-def judge_training(workspace: Workspace, params: Params, on_epoch: Callable[[TrialEpoch], None]) -> TrialOutcome:
+def judge_training(
+    workspace: Workspace, params: Params, checkpoints: Path, on_epoch: Callable[[TrialEpoch], None]
+) -> TrialOutcome:
     """Figures of the epoch that judging chooses: on the validation side, or out of fold where that is too small.
 
     Args:
         on_epoch: hears of each epoch of the training, or of the first fold's.
     """
     backbone = BackboneReport.read(workspace.backbone / "backbone.json")
-    data = labelled_images(workspace, params, backbone, read_labelled_items(workspace))
+    images = labelled_images(workspace, params, backbone, read_labelled_items(workspace))
+    data = replace(images, checkpoints=checkpoints)
     settings = params.adapt.method
     if isinstance(settings, LinearProbeParams):
         raise ValueError("the linear probe is no training")
     parts = judging_of(data, settings).parts
     if not parts:
         raise DataError(NOTHING_HELD_OUT)
-    items, epochs = len(parts[0].judge), settings.epochs
+    of = {"epochs": settings.epochs, "trainings": len(parts)}
 
     def hear(score: EpochScore) -> None:
         if score.accuracy is not None and score.loss is not None:
-            figures = {"accuracy": score.accuracy, "loss": score.loss}
-            on_epoch(TrialEpoch(epoch=score.epoch, epochs=epochs, trainings=len(parts), items=items, **figures))
+            on_epoch(TrialEpoch(epoch=score.epoch, accuracy=score.accuracy, loss=score.loss, **of))
 
     method: Any = find_network_method(settings.name)
     judged: Judged = method.judge(data, settings, hear)
@@ -99,15 +106,16 @@ def judge_training(workspace: Workspace, params: Params, on_epoch: Callable[[Tri
     )
 
 
-def main(file: Path) -> int:
+def main(file: Path, checkpoints: Path) -> int:
     """Judge the params in a file; 0 where there is an outcome."""
     params = Params.model_validate_json(file.read_bytes())
     limit_threads(params.limits.of("adapt").threads)
     try:
-        _tell(TrialWord(outcome=judge(Workspace.find(), params, lambda epoch: _tell(TrialWord(epoch=epoch)))))
+        outcome = judge(Workspace.find(), params, checkpoints, lambda epoch: _tell(TrialWord(epoch=epoch)))
     except GraftError as err:
         _tell(TrialWord(fault=str(err)))
         return 1
+    _tell(TrialWord(outcome=outcome))
     return 0
 
 
@@ -116,4 +124,4 @@ def _tell(word: TrialWord) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
