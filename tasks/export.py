@@ -12,9 +12,9 @@ from pathlib import Path
 from tasks.digests import bytes_sha256, file_sha256, rows_sha256
 from tasks.errors import StageInputError
 from tasks.golden import golden_files
-from tasks.methods.head_files import read_head
-from tasks.methods.registry import find_method
+from tasks.methods.head_files import calibrated, read_adapted
 from tasks.model_card import model_card
+from tasks.onnx_files import with_linear_head
 from tasks.params import Params
 from tasks.params.identity import result_params_sha256
 from tasks.release import MANIFEST, verify_release
@@ -38,11 +38,13 @@ def export(workspace: Workspace, params: Params) -> None:
     verdict = check_verdict(workspace, params)
     evaluation = EvaluationReport.read(workspace.evaluation)
     backbone, graph = read_backbone(workspace)
-    adaptation, head = read_head(workspace.adapted)
-    check_fit(adaptation, backbone, evaluation)
-    release, method = workspace.release, find_method(adaptation.method)
+    adapted, release = read_adapted(workspace.adapted), workspace.release
+    check_fit(adapted.report, backbone, evaluation)
+    if adapted.graph is not None:
+        graph = adapted.graph.read_bytes()
+    head = calibrated(adapted.head, adapted.report.temperature)
     shutil.rmtree(release, ignore_errors=True)
-    write_bytes(release / "model.onnx", method.graph(graph, head))
+    write_bytes(release / "model.onnx", with_linear_head(graph, head.weight, head.bias))
     write_bytes(release / "preprocess.json", (backbone.preprocess.model_dump_json(indent=2) + "\n").encode())
     Labels(labels=evaluation.labels).write(release / "labels.json")
     write_bytes(release / "model_card.md", model_card(params, backbone, evaluation, verdict).encode())

@@ -176,6 +176,10 @@ class Workspace:
         return self.reports / "evaluation.json"
 
     @property
+    def learning_curves(self) -> Path:
+        return self.reports / "learning_curves.csv"
+
+    @property
     def predictions(self) -> Path:
         return self.reports / "predictions.parquet"
 
@@ -223,6 +227,11 @@ class Workspace:
     def forgetting(self) -> Path:
         """What `graft data forget` has begun and not finished."""
         return self.private / "forgetting.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """State of trainings, by the digest of all that determines them; outside every out, so DVC deletes none."""
+        return self.private / "checkpoints"
 
     def run_result(self, run_id: str) -> Path:
         return self.private / "runs" / f"{run_id}.json"

@@ -43,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "backbone": {"name": "squeezenet1_0", "weights": "none", "preprocess": {"resize": 32, "crop": 32}},
     "embed": {"batch_size": 8},
     "limits": {"threads": 2},
+    "adapt": {"from_scratch": "never"},
     "evaluate": {"bootstrap_samples": 200},
     "gate": {
         "min_test_items": 4,

@@ -20,14 +20,16 @@ _BESIDE_THE_LAST_LAYER = (nn.Dropout, nn.Flatten, nn.ReLU, nn.AdaptiveAvgPool2d)
 _OLD_DENSENET_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\..*)$")
 
 
-def body_of(backbone: Backbone, weights: LoadedWeights) -> nn.Module:
+def body_of(backbone: Backbone, weights: LoadedWeights, seed: int = 0) -> nn.Module:
     """The architecture with these weights and without its heads, in evaluation mode.
 
+    Args:
+        seed: of the random weights, where there are no others.
     Raises:
         WeightsError: the architecture cannot be built for the weights' crop, or the state dict is not of it; the first
             differing names are listed.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     body = build(backbone, weights.preprocess.crop, initialise=weights.state is None)
     head, layer = head_of(body, backbone)
     _replace(body, head, nn.AdaptiveAvgPool2d(1) if isinstance(layer, nn.Conv2d) else nn.Identity())

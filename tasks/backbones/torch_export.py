@@ -46,8 +46,13 @@ def export_features(backbone: Backbone, weights: LoadedWeights) -> bytes:
     Raises:
         WeightsError: as `body_of`, or the architecture takes no images as small as the weights' crop.
     """
-    network = FeatureNetwork(body_of(backbone, weights), weights.preprocess).eval()
-    side = weights.preprocess.crop
+    return export_body(backbone, body_of(backbone, weights), weights.preprocess)
+
+
+def export_body(backbone: Backbone, body: torch.nn.Module, preprocess: Preprocess) -> bytes:
+    """The same of a body whose weights are in it, such as a trained one; it is put into evaluation mode."""
+    network = FeatureNetwork(body, preprocess).eval()
+    side = preprocess.crop
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     with _quiet(), torch.no_grad():
         _check_one_image(network, example[:1], backbone)

@@ -40,10 +40,9 @@ def raw_pixels(fitted: LabelledItems, tested: LabelledItems, items: pa.Table) ->
     The settings are the method's defaults, so turning the model's own knobs leaves the baseline where it is.
     """
     pixels = dict(zip(items["path"].to_pylist(), items["pixels"].to_pylist(), strict=True))
-    probe = LinearProbe()
     data = LabelledFeatures(_pixel_rows(pixels, fitted.paths), fitted.labels, fitted.groups, len(fitted.names))
-    learned = probe.adapt(data, LinearProbeParams())
-    return np.asarray(probe.predict(learned.head, _pixel_rows(pixels, tested.paths)).argmax(axis=1), dtype=np.int64)
+    head = LinearProbe().adapt(data, LinearProbeParams()).head
+    return np.asarray(head.logits(_pixel_rows(pixels, tested.paths)).argmax(axis=1), dtype=np.int64)
 
 
 def _pixel_rows(pixels: dict[str, bytes | None], paths: list[str]) -> Float32Array:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tasks.metrics import FloatMatrix, IntVector
 from tasks.params.section import Section
 from tasks.reports.adaptation import StrengthScore
+from tasks.threads import one_blas_thread
 
 Float32Array = npt.NDArray[np.float32]
 DataNeed = Literal["source_labels", "target_images", "pairs"]
@@ -34,6 +35,11 @@ class LinearHead:
     weight: Float32Array
     bias: Float32Array
 
+    def logits(self, features: Float32Array) -> Float32Array:
+        """(items, classes) float32 logits of (items, width) float32 features; the same bits on any number of cores."""
+        with one_blas_thread():
+            return features @ self.weight.T + self.bias
+
 
 @dataclass(frozen=True)
 class Adaptation:
@@ -51,11 +57,15 @@ class Adaptation:
     out_of_fold: FloatMatrix
 
 
-class Method(Protocol[ParamsT]):
-    """One way to learn from labelled data on a frozen backbone. Registered in tasks/methods/registry.py."""
+class Method(Protocol):
+    """One way to learn from labelled data. Registered in tasks/methods/registry.py."""
 
     name: str
     needs: frozenset[DataNeed]
+
+
+class FeatureMethod(Method, Protocol[ParamsT]):
+    """Learns a head on frozen features."""
 
     def adapt(self, data: LabelledFeatures, params: ParamsT) -> Adaptation:
         """Learn; the same input gives the same bits.
@@ -64,12 +74,4 @@ class Method(Protocol[ParamsT]):
             DataError: fewer than two classes, or a class without an item.
             StageInputError: a feature is not finite.
         """
-        ...
-
-    def predict(self, head: LinearHead, features: Float32Array) -> Float32Array:
-        """(items, classes) float32 logits of (items, width) float32 features."""
-        ...
-
-    def graph(self, backbone: bytes, head: LinearHead) -> bytes:
-        """The backbone's ONNX graph with what was learned grafted onto it."""
         ...

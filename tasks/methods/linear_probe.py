@@ -9,9 +9,8 @@ import numpy as np
 from tasks.errors import DataError, StageInputError
 from tasks.folds import ALWAYS_TRAINING, deal_folds
 from tasks.logistic import LinearModel, fit_logistic
-from tasks.methods.contract import Adaptation, DataNeed, Float32Array, LabelledFeatures, LinearHead
+from tasks.methods.contract import Adaptation, DataNeed, LabelledFeatures, LinearHead
 from tasks.metrics import AnyFloatMatrix, BoolVector, FloatMatrix, FloatVector, IntVector, log_loss
-from tasks.onnx_files import with_linear_head
 from tasks.params.linear_probe import LinearProbeParams
 from tasks.principal_axes import PrincipalAxes, Standardisation
 from tasks.reports.adaptation import StrengthScore
@@ -76,15 +75,6 @@ class LinearProbe:
         _check(data)
         with one_blas_thread():
             return _adapt(data, params)
-
-    def predict(self, head: LinearHead, features: Float32Array) -> Float32Array:
-        """(items, classes) float32 logits of (items, width) float32 features."""
-        with one_blas_thread():
-            return features @ head.weight.T + head.bias
-
-    def graph(self, backbone: bytes, head: LinearHead) -> bytes:
-        """The backbone's graph followed by one matrix product, the bias and the softmax."""
-        return with_linear_head(backbone, head.weight, head.bias)
 
 
 def strength_grid(count: int) -> FloatVector:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tasks.adapt import adapt
 from tasks.evaluate import evaluate
-from tasks.params import EvaluateParams, GateParams, Params
+from tasks.params import AdaptParams, EvaluateParams, GateParams, Params
 from tasks.preprocess import Preprocess
 from tasks.reports import SplitReport, ValidationReport
 from tasks.reports.backbone import BackboneReport
@@ -22,6 +22,7 @@ from tasks.workspace import Workspace
 NAMES = ("bee", "cat", "elk")
 WIDTH = 24
 FAST = EvaluateParams(bootstrap_samples=200)
+NO_BASELINE = AdaptParams(from_scratch="never")
 
 
 def sha(text: str) -> str:
@@ -116,7 +117,7 @@ def _write_tables(
 
 def fast_params(**gate: Any) -> Params:
     """Default params with few resamples and the given rules of the gate."""
-    return Params(evaluate=FAST, gate=GateParams.model_validate(gate))
+    return Params(adapt=NO_BASELINE, evaluate=FAST, gate=GateParams.model_validate(gate))
 
 
 def write_evaluated_scene(root: Path, params: Params | None = None, **settings: Any) -> Workspace:

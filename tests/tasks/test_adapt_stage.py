@@ -22,7 +22,7 @@ from tasks.workspace import Workspace
 
 
 def with_probe(**settings: object) -> Params:
-    return Params(adapt=AdaptParams(method=LinearProbeParams.model_validate(settings)))
+    return Params(adapt=AdaptParams(method=LinearProbeParams.model_validate(settings), from_scratch="never"))
 
 
 def replace_column(path: Path, schema: pa.Schema, name: str, values: list[str]) -> None:

@@ -1,0 +1,28 @@
+"""The same network from random weights: what there would be without transfer."""
+
+from __future__ import annotations
+
+from tasks.methods.contract import DataNeed, LabelledFeatures, LinearHead
+from tasks.methods.judged_training import Judged, OnEpoch, ignore, judged_training, trained_network
+from tasks.methods.linear_probe import LinearProbe
+from tasks.methods.network_contract import LabelledImages, TrainedNetwork
+from tasks.params import FromScratchParams, LinearProbeParams
+
+
+class FromScratch:
+    """Trains every block and the head; nothing of the pretrained weights is used but to be held against."""
+
+    name = "from_scratch"
+    needs: frozenset[DataNeed] = frozenset({"source_labels"})
+
+    def train(self, data: LabelledImages, params: FromScratchParams, judge: bool = True) -> TrainedNetwork:
+        """The network of the epoch that judging chose; of the last one without judging. Raises as fine-tuning does."""
+        return trained_network(data, params, _probe, pretrained=False, judge=judge)
+
+    def judge(self, data: LabelledImages, params: FromScratchParams, on_epoch: OnEpoch = ignore) -> Judged:
+        """Only the judging: no final model."""
+        return judged_training(data, params, _probe, pretrained=False, on_epoch=on_epoch)
+
+
+def _probe(features: LabelledFeatures) -> LinearHead:
+    return LinearProbe().adapt(features, LinearProbeParams()).head

@@ -1,0 +1,143 @@
+"""One network, trained as often as judging asks: from the same weights each time, on the same kept images. Needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from tasks.backbones.bodies import body_of
+from tasks.backbones.registry import find_backbone
+from tasks.backbones.torch_export import export_body
+from tasks.backbones.weights import LoadedWeights
+from tasks.methods.contract import LinearHead
+from tasks.methods.network_contract import LabelledImages
+from tasks.metrics import IntVector
+from tasks.params import TrainingParams
+from tasks.reports.training import BlockState, EpochScore
+from tasks.threads import worker_threads
+from tasks.training.determinants import TrainingItems
+from tasks.training.examples import Examples
+from tasks.training.freezing import block_states, depth_of, freeze, training_mode
+from tasks.training.image_store import ImageStore
+from tasks.training.kept_activations import keep_activations
+from tasks.training.loop import TrainingOutcome, train
+from tasks.training.network import Network
+from tasks.training.pixels import PixelExamples
+from tasks.training.prefix import split_network
+
+OnStep = Callable[[int], None]
+OnEpoch = Callable[[EpochScore], None]
+
+
+class NetworkRun:
+    """A network with what it is trained on.
+
+    Attributes:
+        body: all of it below the head; after `train` it holds the weights that were chosen.
+        blocks: its blocks and the head, with what is trained of them.
+        numerics: device, precision and memory format of the last training.
+        views: how many variants of an image are kept below the frozen part; 0: nothing is kept.
+    """
+
+    def __init__(self, data: LabelledImages, settings: TrainingParams, weights: LoadedWeights) -> None:
+        """
+        Args:
+            weights: what training starts from; their state None: random ones, by the settings' seed.
+        Raises:
+            ParamsError: the settings do not fit the network.
+            WeightsError: the weights do not.
+        """
+        torch.set_num_threads(worker_threads(data.threads))
+        self._data, self._settings = data, settings
+        self._row = find_backbone(data.backbone.name)
+        self.body = body_of(self._row, weights, settings.seed)
+        self._depth = depth_of(self.body, settings)
+        self._start = {name: tensor.clone() for name, tensor in self.body.state_dict().items()}
+        self._determinants = {
+            "backbone": self._row.name,
+            "weights": weights.sha256,
+            "preprocess": data.preprocess.model_dump(mode="json"),
+        }
+        self.blocks: list[BlockState] = block_states(self.body, self._head(None), self._depth)
+        self.numerics: dict[str, str] = {}
+        self._trunk, self._examples, self.views = self._what_an_epoch_computes()
+
+    def train(
+        self,
+        learn: IntVector,
+        judge: IntVector | None,
+        head: LinearHead | None,
+        until: int | None,
+        on_step: OnStep,
+        settings: TrainingParams | None = None,
+        on_epoch: OnEpoch = lambda score: None,
+    ) -> tuple[TrainingOutcome, LinearHead]:
+        """Train from the start weights on; `body` and the head that is returned hold the chosen epoch.
+
+        Args:
+            head: what the head starts from; None: random weights.
+            until, on_step, on_epoch: see `tasks.training.loop.train`.
+            settings: in place of the run's own, where they differ in how long training lasts.
+        """
+        self.body.load_state_dict(self._start)
+        network = Network(self._trunk, self._head(head), self._settings.dropout)
+        items = self._data.items
+        outcome = train(
+            network,
+            self._depth,
+            TrainingItems(self._examples, items.labels, items.sha256, learn, judge),
+            settings or self._settings,
+            folder=self._data.checkpoints,
+            determinants={**self._determinants, "views": self.views},
+            until=until,
+            on_step=on_step,
+        )
+        self.numerics = {
+            "device": outcome.numerics.device,
+            "precision": outcome.numerics.precision,
+            "memory_format": outcome.numerics.memory_format,
+        }
+        weight, bias = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
+        return outcome, LinearHead(weight.copy(), bias.copy())
+
+    def exported(self) -> tuple[bytes, bytes]:
+        """The body as it is now: a safetensors file, and an ONNX feature graph."""
+        from safetensors.torch import save
+
+        state = {name: tensor.detach().contiguous().clone() for name, tensor in self.body.state_dict().items()}
+        for parameter in self.body.parameters():
+            parameter.requires_grad_(False)
+        return save(state), export_body(self._row, self.body, self._data.preprocess)
+
+    def _head(self, start: LinearHead | None) -> nn.Linear:
+        classes = len(self._data.items.names)
+        torch.manual_seed(self._settings.seed)
+        head = nn.Linear(self._row.feature_width, classes)
+        if start is not None:
+            with torch.no_grad():
+                head.weight.copy_(torch.from_numpy(np.ascontiguousarray(start.weight)))
+                head.bias.copy_(torch.from_numpy(np.ascontiguousarray(start.bias)))
+        return head
+
+    def _what_an_epoch_computes(self) -> tuple[nn.Module, Examples, int]:
+        """The trained part over kept activations where something frozen lies below it, else all over pixels."""
+        data, settings, items = self._data, self._settings, self._data.items
+        store = ImageStore.under(data.cache / "images", data.preprocess)
+        pixels = PixelExamples(data.files, items.sha256, data.preprocess, settings, data.threads, store)
+        whole = Network(self.body, self._head(None), settings.dropout)
+        freeze(whole, self._depth)
+        if settings.keep_frozen == "never":
+            return self.body, pixels, 0
+        training_mode(whole, self._depth)
+        trained = [name for name, parameter in self.body.named_parameters() if parameter.requires_grad]
+        prefix, suffix = split_network(self.body, trained, data.preprocess.crop)
+        kept = (
+            None
+            if prefix is None
+            else keep_activations(pixels, prefix, data.cache / "activations", settings, data.threads)
+        )
+        store.flush()
+        return (self.body, pixels, 0) if kept is None else (suffix, kept, max(1, kept.views))
