@@ -39,9 +39,9 @@ class Average:
             self.values = {name: tensor.clone() for name, tensor in self._current.items()}
             return
         real = [name for name, tensor in self._current.items() if tensor.is_floating_point()]
-        self._average([self.values[name] for name in real], [self._current[name] for name in real], 1)
-        for name in self._current.keys() - set(real):
-            self.values[name].copy_(self._current[name])
+        if real:
+            self._average([self.values[name] for name in real], [self._current[name] for name in real], 1)
+        copy_into(self.values, {name: self._current[name] for name in self._current.keys() - set(real)})
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

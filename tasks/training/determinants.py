@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from tasks.digests import rows_sha256, value_sha256
+from tasks.digests import file_sha256, rows_sha256, value_sha256
 from tasks.metrics import IntVector
 from tasks.params.training import TrainingParams
 from tasks.training.examples import Examples
 from tasks.training.freezing import Depth, digest_of
 from tasks.training.network import Network, tensors_of
 from tasks.training.precision import Numerics
-
-LOOP_VERSION = 1
-"""Raised with every change of this folder that changes what a training gives."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ def training_key(
     until: int,
     determinants: Mapping[str, Any],
 ) -> str:
-    """Hex sha256 over the network at its start, the items in use, the settings, the machine's numerics and torch.
+    """Hex sha256 over the network at its start, the items in use, the settings, the machine's numerics, the code
+    of this folder and its libraries.
 
     Args:
         determinants: JSON-able; what the caller knows beside them: of the examples' inputs, above all.
@@ -60,8 +60,9 @@ def training_key(
 
     return value_sha256(
         {
-            "loop": LOOP_VERSION,
+            "code": rows_sha256((path.name, file_sha256(path)) for path in sorted(Path(__file__).parent.glob("*.py"))),
             "torch": torch.__version__,
+            "fabric": version("lightning-fabric"),
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "numerics": asdict(numerics),
             "settings": settings.model_dump(mode="json"),

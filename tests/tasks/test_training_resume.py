@@ -1,0 +1,195 @@
+"""A training that was killed goes on to the same bits; one that is finished is found again; a damaged file is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training_scene import fine_tune, made_items, made_network, trained
+
+from tasks.training import loop
+from tasks.training.checkpoints import Checkpoints
+from tasks.training.determinants import TrainingItems, training_key
+from tasks.training.freezing import digest_of
+from tasks.training.loop import TrainingOutcome
+from tasks.training.network import Network, tensors_of
+from tasks.training.precision import numerics_of
+
+STEPS_OF_AN_EPOCH = 4
+POINTS = ("step 0", "step 6", "step 7", "best-2", "in state", "state", "step 9", "step 15")
+"""In the first epoch, in the middle and at the end of the second, and before, within and after a checkpoint."""
+
+
+def result(network: Network, outcome: TrainingOutcome) -> tuple[str, bytes, list[Any], int]:
+    return digest_of(tensors_of(network)), outcome.judged_logits.tobytes(), outcome.history, outcome.chosen_epoch
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupted(folder: Path, after_epochs: int, items: TrainingItems, **settings: Any) -> None:
+    """A training that is ended when its steps of so many epochs are done, behind the last one's checkpoint."""
+    network, depth = made_network(**settings)
+
+    def stop(self: loop._Training, epoch: int, on_step: object) -> float:
+        if epoch > after_epochs:
+            raise Interrupted
+        return epochs(self, epoch, on_step)  # type: ignore[arg-type]
+
+    epochs = loop._Training._epoch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Training, "_epoch", stop)
+        with pytest.raises(Interrupted):
+            loop.train(network, depth, items, fine_tune(**settings), folder=folder, determinants={})
+
+
+@pytest.fixture(scope="module")
+def deaths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    program = Path(__file__).with_name("training_deaths.py")
+    paths = os.pathsep.join([str(program.parents[2]), str(program.parents[1]), str(program.parent)])
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path_factory.mktemp("deaths")), *POINTS],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_killed_training_ends_in_the_same_bits(deaths: dict[str, Any], point: str) -> None:
+    undisturbed, resumed = deaths["undisturbed"], dict(deaths["resumed"][point])
+    assert resumed.pop("died")
+    steps, all_steps = resumed.pop("steps"), undisturbed["steps"]
+    done = 0 if not point.startswith("step") else int(point.split()[1])
+    assert steps <= all_steps - done + STEPS_OF_AN_EPOCH
+    if resumed["state"]:
+        assert resumed == {key: value for key, value in undisturbed.items() if key != "steps"}
+    assert {**resumed, "state": {}, "steps": all_steps} == {**undisturbed, "state": {}}
+
+
+def test_what_was_killed_had_something_to_lose(deaths: dict[str, Any]) -> None:
+    undisturbed = deaths["undisturbed"]
+    assert undisturbed["stopped_early"]
+    assert 0 < undisturbed["state"]["plateau"]["multiplier"] < 1
+    assert undisturbed["chosen"] > 1
+    assert {"moving", "optimizer", "plateau", "average", "history"} <= undisturbed["state"].keys()
+    assert undisturbed["state"]["average"]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_others(tmp_path: Path) -> None:
+    first = result(*trained(tmp_path / "a"))
+    assert result(*trained(tmp_path / "b")) == first
+    assert result(*trained(tmp_path / "c", seed=1))[0] != first[0]
+
+
+def test_a_finished_training_is_found_and_not_computed_again(tmp_path: Path) -> None:
+    items, asked = made_items(), []
+    first = result(*trained(tmp_path, items))
+    items.examples.inputs = lambda rows, epoch: asked.append(epoch)  # type: ignore[method-assign]
+    counted: list[int] = []
+    network, depth = made_network()
+    outcome = loop.train(network, depth, items, fine_tune(), folder=tmp_path, determinants={}, on_step=counted.append)
+    assert result(network, outcome) == first
+    assert not asked
+    assert sum(counted) == 4 * 30
+    assert [path.name for path in tmp_path.glob("*/*")] == ["outcome.pt"]
+
+
+@pytest.mark.parametrize("spoilt", ["flipped", "cut", "foreign", "empty"])
+def test_a_damaged_checkpoint_is_named_and_training_starts_anew(
+    tmp_path: Path, spoilt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = made_items()
+    expected = result(*trained(tmp_path / "whole", items))
+    interrupted(tmp_path / "cut", 2, items)
+    state = next((tmp_path / "cut").glob("*/state.pt"))
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    torch.save({"anything": 1}, tmp_path / "foreign.pt")
+    foreign = (tmp_path / "foreign.pt").read_bytes()
+    state.write_bytes({"flipped": content, "cut": content[:500], "foreign": foreign, "empty": b""}[spoilt])
+    assert result(*trained(tmp_path / "cut", items)) == expected
+    assert "state.pt is damaged and is ignored" in capsys.readouterr().err
+
+
+def test_a_resumed_training_says_so_and_takes_only_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items, epochs = made_items(), []
+    interrupted(tmp_path, 2, items)
+    ask = items.examples.inputs
+    items.examples.inputs = lambda rows, epoch: (epochs.append(epoch), ask(rows, epoch))[1]  # type: ignore[method-assign]
+    trained(tmp_path, items)
+    assert sorted(set(epochs)) == [3, 4]
+    assert "behind epoch 2" in capsys.readouterr().err
+
+
+def test_the_best_weights_alone_are_kept_beside_the_state(tmp_path: Path) -> None:
+    interrupted(tmp_path, 3, made_items())
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["best-3.pt", "state.pt"]
+
+
+def test_training_goes_on_where_no_checkpoint_can_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = result(*trained(tmp_path / "whole"))
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    assert result(*trained(tmp_path / "taken")) == expected
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.finish({"value": Network})
+    assert kept.outcome() is None
+
+
+def key(**changes: Any) -> str:
+    settings = fine_tune(**changes.get("settings", {}))
+    network, depth = made_network(**changes.get("settings", {}))
+    if "weight" in changes:
+        with torch.no_grad():
+            network.head.bias[0] += changes["weight"]
+    items = dataclasses.replace(made_items(), **changes.get("items", {}))
+    numerics = dataclasses.replace(numerics_of(settings), **changes.get("numerics", {}))
+    return training_key(
+        network, depth, items, settings, numerics, changes.get("until", 4), changes.get("determinants", {})
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"learning_rate": 0.02}},
+        {"settings": {"blocks": 1}},
+        {"settings": {"seed": 3}},
+        {"weight": 1e-6},
+        {"items": {"learn": np.arange(29)}},
+        {"items": {"judge": np.arange(31, 40)}},
+        {"items": {"judge": None}},
+        {"items": {"labels": np.zeros(40, dtype=np.int64)}},
+        {"items": {"identities": [f"{number:063x}a" for number in range(40)]}},
+        {"numerics": {"threads": 7}},
+        {"numerics": {"memory_format": "contiguous"}},
+        {"numerics": {"precision": "bf16"}},
+        {"until": 3},
+        {"determinants": {"crop": 224}},
+    ],
+    ids=str,
+)
+def test_whatever_determines_the_result_gives_another_key(change: dict[str, Any]) -> None:
+    assert key() == key()
+    assert key(**change) != key()
