@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import fx, nn
-from torch.fx.experimental.optimization import fuse
 
 from tasks.backbones.engine import installed_engine
 from tasks.digests import bytes_sha256, file_sha256, rows_sha256, value_sha256
@@ -25,6 +22,7 @@ from tasks.reports.document import write_bytes
 from tasks.stage import Progress, say
 from tasks.threads import worker_threads
 from tasks.training.examples import Inputs, IntVector
+from tasks.training.frozen_engine import Compute, compute_with, engine_for, for_inference
 from tasks.training.pixels import PixelExamples
 
 KEPT_VERSION = 1
@@ -96,13 +94,17 @@ def keep_activations(
     views = _views_within(len(pixels), shapes, settings)
     if views is None:
         return None
-    network = for_inference(prefix).to(device)
-    key = _key(pixels, network, views, device)
+    network, engine = for_inference(prefix).to(device), engine_for(len(pixels) * (views + 1), device)
+    key = _key(pixels, network, views, [engine, device])
     folder = parent / key
     make_room(parent, key, round(settings.frozen_cache_gb * 1e9) - size_of(len(pixels), shapes, views))
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "items.json", json.dumps(pixels.contents).encode())
-    _fill(folder, pixels, network, shapes, views, worker_threads(threads), Progress(stage, len(pixels)))
+
+    def compute_with_engine() -> Compute:
+        return compute_with(engine, network, pixels.preprocess.crop, folder / "draft.onnx")
+
+    _fill(folder, pixels, compute_with_engine, shapes, views, worker_threads(threads), Progress(stage, len(pixels)))
     return KeptExamples(folder, len(pixels), views, shapes)
 
 
@@ -122,13 +124,6 @@ def shapes_of(prefix: nn.Module, side: int) -> Shapes:
 def chunk_items(shapes: Shapes, views: int) -> int:
     """Items of one chunk: one file of at most 64 MiB, where an item is not larger than that."""
     return max(1, min(_MOST_ITEMS, _CHUNK_BYTES // (_floats(shapes) * 4 * (views + 1))))
-
-
-def for_inference(prefix: nn.Module) -> nn.Module:
-    """A copy of the prefix that is fast: batch norms folded into their convolutions, memory in channels-last order."""
-    network = fuse(prefix, no_trace=True) if isinstance(prefix, fx.GraphModule) else copy.deepcopy(prefix)
-    fast: nn.Module = network.eval().to(memory_format=torch.channels_last)
-    return fast
 
 
 def make_room(parent: Path, key: str, most_bytes: int) -> None:
@@ -180,7 +175,7 @@ def _views_within(count: int, shapes: Shapes, settings: TrainingParams) -> int |
     return fitting
 
 
-def _key(pixels: PixelExamples, network: nn.Module, views: int, device: str) -> str:
+def _key(pixels: PixelExamples, network: nn.Module, views: int, engine: list[str]) -> str:
     state = [
         (name, bytes_sha256(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes()))
         for name, value in network.state_dict().items()
@@ -195,7 +190,7 @@ def _key(pixels: PixelExamples, network: nn.Module, views: int, device: str) -> 
             "preprocess": pixels.preprocess.model_dump(mode="json"),
             "variants": [views, settings.augmentation, settings.horizontal_flip, settings.seed] if views else [],
             "engine": installed_engine().model_dump(mode="json"),
-            "torch": [version("torch"), version("torchvision"), torch.backends.cpu.get_cpu_capability(), device],
+            "torch": [version("torch"), version("torchvision"), torch.backends.cpu.get_cpu_capability(), *engine],
         }
     )[:24]
 
@@ -203,48 +198,37 @@ def _key(pixels: PixelExamples, network: nn.Module, views: int, device: str) -> 
 def _fill(
     folder: Path,
     pixels: PixelExamples,
-    network: nn.Module,
+    engine: Callable[[], Compute],
     shapes: Shapes,
     views: int,
     workers: int,
     progress: Progress,
 ) -> None:
-    """Compute the chunks that are missing or damaged."""
-    size, record = chunk_items(shapes, views), _floats(shapes)
-    starts = range(0, len(pixels), size)
-    device = next(network.parameters()).device
-
-    def compute(start: int) -> int:
-        rows = range(start, min(start + size, len(pixels)))
-        values = np.empty((len(rows), views + 1, record), dtype=np.float32)
-        for variant in range(views + 1):
-            images = [pixels.variant(row, variant) if variant else pixels.served(row) for row in rows]
-            values[:, variant] = _run(network, pixels.normalised(np.stack(images)).to(device))
-        data = values.tobytes()
-        write_bytes(folder / f"{start // size:06d}-{bytes_sha256(data)}.f32", data)
-        return len(rows)
-
+    """Compute the chunks that are missing or damaged; `engine` is made ready only if there are any."""
+    size = chunk_items(shapes, views)
     with ThreadPoolExecutor(workers) as pool, one_torch_thread():
         whole = _whole_chunks(folder, pool)
-        missing = [start for start in starts if start // size not in whole]
-        done = len(pixels) - sum(min(size, len(pixels) - start) for start in missing)
+        missing = [start for start in range(0, len(pixels), size) if start // size not in whole]
+        left = sum(min(size, len(pixels) - start) for start in missing)
         if missing:
-            say(
-                f"training: frozen part of {len(pixels) - done} of {len(pixels)} items to compute, "
-                f"{views + 1} times each"
-            )
-            progress.advance(done)
-        for count in pool.map(compute, missing):
-            progress.advance(count)
+            say(f"training: frozen part of {left} of {len(pixels)} items to compute, {views + 1} times each")
+            progress.advance(len(pixels) - left)
+            compute = engine()
+            for count in pool.map(lambda start: _keep_chunk(folder, pixels, compute, start, size, views), missing):
+                progress.advance(count)
     os.utime(folder)
 
 
-def _run(network: nn.Module, images: torch.Tensor) -> npt.NDArray[np.float32]:
-    """(images, floats of all values that cross)."""
-    with torch.inference_mode():
-        values = network(images.to(memory_format=torch.channels_last))
-        flat = [value.float().contiguous().flatten(1).cpu().numpy() for value in values]
-    return np.concatenate(flat, axis=1)
+def _keep_chunk(folder: Path, pixels: PixelExamples, compute: Compute, start: int, size: int, views: int) -> int:
+    """Compute and write the items from `start` on, at most `size`; returns how many there were."""
+    rows = range(start, min(start + size, len(pixels)))
+    values = []
+    for variant in range(views + 1):
+        images = [pixels.variant(row, variant) if variant else pixels.served(row) for row in rows]
+        values.append(compute(pixels.normalised(np.stack(images))))
+    data = np.stack(values, axis=1).astype(np.float32, copy=False).tobytes()
+    write_bytes(folder / f"{start // size:06d}-{bytes_sha256(data)}.f32", data)
+    return len(rows)
 
 
 def _whole_chunks(folder: Path, pool: ThreadPoolExecutor) -> set[int]:

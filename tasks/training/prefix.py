@@ -34,14 +34,17 @@ def split_network(body: nn.Module, trained: Collection[str], side: int) -> tuple
         suffix: takes those tensors (`suffix(*prefix(images))` is `body(images)`), or the images where there is no
             prefix. It holds the body's own modules under the body's own names: training it trains the body.
     """
+    attributes = set(vars(body))
     try:
-        graph = _traced(body)
-        cut = _Cut(body, graph, frozenset(trained), side)
+        cut = _Cut(body, _traced(body), frozenset(trained), side)
         return (cut.prefix(), cut.suffix()) if cut.worth_keeping() else (None, body)
     except Exception as err:  # whatever an unusual forward raises: training goes on without the saving
         reason = " ".join(str(err).split())[:200]
         say(f"training: the frozen part cannot be cut off ({type(err).__name__}: {reason}); every epoch computes it")
         return None, body
+    finally:
+        for constant in set(vars(body)) - attributes:  # the tracer puts tensors there that it came upon
+            delattr(body, constant)
 
 
 def _traced(body: nn.Module) -> fx.Graph:
@@ -78,7 +81,13 @@ class _Cut:
         for node in self._graph.nodes:
             if node in self._late:
                 copies[node] = late.node_copy(node, lambda one: copies[one])
-        return fx.GraphModule(self._body, late, "Suffix")
+        suffix = fx.GraphModule(self._body, late, "Suffix")
+        for name in {name for name, _ in suffix.named_buffers()} - set(self._body.state_dict()):
+            above, _, own = name.rpartition(".")
+            holder = suffix.get_submodule(above)
+            # What the body does not save, such as a tensor that the tracer came upon: nor does its upper part.
+            holder.register_buffer(own, holder._buffers.pop(own), persistent=False)
+        return suffix
 
     def worth_keeping(self) -> bool:
         """Whether anything with weights lies below the cut."""

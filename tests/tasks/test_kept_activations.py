@@ -17,10 +17,10 @@ from torch import nn
 from tasks.digests import file_sha256
 from tasks.params.training import FineTuneParams
 from tasks.preprocess import Preprocess
-from tasks.training import kept_activations
+from tasks.training import frozen_engine
+from tasks.training.frozen_engine import for_inference
 from tasks.training.kept_activations import (
     KeptExamples,
-    for_inference,
     forget_activations,
     keep_activations,
     make_room,
@@ -187,14 +187,14 @@ def test_an_interrupted_run_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        run, calls = kept_activations._run, iter(range(100))
+        run, calls = frozen_engine._run, iter(range(100))
 
         def interrupted(network: nn.Module, images: torch.Tensor) -> np.ndarray:
             if next(calls) == 6:  # in the middle of the second chunk
                 raise KeyboardInterrupt
             return run(network, images)
 
-        patch.setattr(kept_activations, "_run", interrupted)
+        patch.setattr(frozen_engine, "_run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             kept(tmp_path)
     first = files_of(tmp_path)
@@ -266,3 +266,22 @@ def test_forgotten_items_leave_no_activations(tmp_path: Path) -> None:
     assert files_of(tmp_path)
     assert forget_activations(tmp_path / "kept", [item]) == 1
     assert not files_of(tmp_path)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_many_images_are_computed_by_onnx_runtime_or_by_torch_where_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: bool
+) -> None:
+    rows, by_torch = np.array([39, 3, 20]), kept(tmp_path)
+    monkeypatch.setattr(frozen_engine, "EXPORT_PAYS_FROM", COUNT * 4)
+    if fails:
+        monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: 1 / 0)
+    found = kept(tmp_path, threads=2)
+    assert found.folder != by_torch.folder
+    assert ("cannot be exported (ZeroDivisionError" in capsys.readouterr().err) == fails
+    assert not list(found.folder.glob("*.onnx"))
+    for one, other in zip(found.inputs(rows, 2), by_torch.inputs(rows, 2), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    same = files_of(tmp_path)
+    assert kept(tmp_path, threads=1).folder == found.folder
+    assert files_of(tmp_path) == same
