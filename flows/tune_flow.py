@@ -21,6 +21,7 @@ from flows.cancellation import cancellation_of
 from flows.corridor import BEFORE_THE_DATA_PAGE, CorridorRun
 from flows.inputs import write_inputs
 from flows.logs import LINE
+from flows.tune_conclusion import concluded
 from flows.tune_space import present_settings, search_space, study_digest, with_settings
 from flows.tune_study import Study
 from flows.tune_text import trial_line, trial_rows
@@ -111,7 +112,12 @@ class Search:
         trials = self.study.trials()
         if trials:
             create_table_artifact(key="trials", table=trial_rows(trials), description="Trials, best first")
-        return self._found(empty, trials, ended)
+        judged = self.study.judged()
+        found = concluded(empty, trials, judged, self.present, ended, self.fault)
+        if found.best is not None:
+            self.trainings.hand_on(trials[0].settings, self.run.workspace.checkpoints)
+        file = self.run.workspace.relative(self.study.file)
+        return found.model_copy(update={"tried": self.tried, "study": file})
 
     def _trials(self) -> str:
         """Try until something ends it; returns what."""
@@ -207,33 +213,6 @@ class Search:
 
     def _out_of_budget(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
-
-    def _found(self, empty: TuneReport, trials: list[TrialRecord], ended: str) -> TuneReport:
-        complete = [trial for trial in trials if trial.state == "complete"]
-        present = next((trial for trial in complete if trial.settings == self.present), None)
-        changes: dict[str, Any] = {
-            "trials": trials,
-            "tried": self.tried,
-            "ended": ended,
-            "study": self.run.workspace.relative(self.study.file),
-        }
-        if not complete:
-            reasons = [f"no trial came to its end: {ended}", *([self.fault] if self.fault else [])]
-            return empty.model_copy(update={**changes, "reasons": reasons, "stopped_in": "trials"})
-        best, judged = complete[0], self.study.judged()
-        self.trainings.hand_on(best.settings, self.run.workspace.checkpoints)
-        better = present is None or (best.score or 0.0) > (present.score or 0.0)
-        wanted = {name: value for name, value in best.settings.items() if value != self.present[name]}
-        changes |= {
-            "state": "done",
-            "best": best.number,
-            "present": present.number if present else None,
-            "changes": {f"adapt.method.{name}": value for name, value in wanted.items()} if better else {},
-        }
-        if judged:
-            names = ("judged_by", "probe_accuracy", "probe_loss")
-            changes |= {name: getattr(judged, name) for name in names} | {"judged_items": judged.items}
-        return empty.model_copy(update=changes)
 
 
 def _state(end: TrialEnd, trial: TrialRecord) -> State[Any]:

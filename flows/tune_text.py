@@ -59,11 +59,15 @@ def standard_error(accuracy: float, items: int) -> float:
 
 
 def about(report: TuneReport) -> str:
-    """A sentence on how trials were judged."""
+    """How trials were judged, and what the linear probe scores on the same items."""
     by = {"validation": "on the validation side", "cross_validation": "out of fold, on the train and validation sides"}
     where = by.get(report.judged_by or "", "without test items")
+    items = f"{report.judged_items} items, none of the test set"
+    text = f"Judged {where}: {items}; between equal accuracies the lower loss counts."
+    if report.probe_accuracy is None:
+        return text
     return (
-        f"Judged {where}: {report.judged_items} items, none of the test set; between equal accuracies the lower loss."
+        f"{text} The linear probe on these items: accuracy {report.probe_accuracy:.4f}, loss {report.probe_loss:.4f}."
     )
 
 
@@ -77,10 +81,6 @@ def summary(report: TuneReport) -> str:
     best = by_number[report.best if report.best is not None else -1]
     present = by_number.get(report.present if report.present is not None else -1)
     lines += [about(report), f"{report.tried} trials in this run; it ended because {report.ended}"]
-    if report.probe_accuracy is not None:
-        lines.append(
-            f"the linear probe on the same items: accuracy {report.probe_accuracy:.4f}, loss {report.probe_loss:.4f}"
-        )
     lines.append(_verdict(report, best, present))
     if report.page:
         lines.append(report.page)

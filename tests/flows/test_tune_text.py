@@ -81,7 +81,7 @@ def test_the_table_of_many_trials_names_where_the_others_are() -> None:
 def test_the_summary_says_what_was_judged_what_is_best_and_what_became_of_it() -> None:
     text = summary(report(written=True))
     assert "out of fold, on the train and validation sides: 400 items, none of the test set" in text
-    assert "the linear probe on the same items: accuracy 0.8800, loss 0.4000" in text
+    assert "The linear probe on these items: accuracy 0.8800, loss 0.4000." in text
     best = "best: trial 2, accuracy 0.9100, loss 0.3000 (+0.0100 over params.yaml; one standard error is 0.0143)"
     assert f"{best}; params.yaml has its settings now; `graft adapt` trains by them" in text
     assert "params.yaml was left as it is (--dry-run)" in summary(report())
