@@ -37,7 +37,7 @@ def learning_curves(training: TrainingReport, name: str) -> list[Chart]:
         name: of the run, one of its own on the page.
     """
     epochs = _thinned(training.epochs, training.best_epoch)
-    if not any(score.epoch for score in epochs):
+    if not any(score.epoch and (score.loss is not None or score.training_loss is not None) for score in epochs):
         return []
     probe = training.against_probe
     charts = [_loss_chart(training, epochs, name, probe.probe_loss if probe else None)]
@@ -62,8 +62,8 @@ def _loss_chart(training: TrainingReport, epochs: list[EpochScore], name: str, p
         _frame(drawn.axes, epochs)
         _line(drawn, trained, canvas.OTHER, "training loss", None)
         _line(drawn, judged, canvas.OURS, "log loss", training.best_epoch)
-        if probe is not None:
-            _level(drawn.axes, probe)
+        levels = [] if probe is None else [_level(drawn.axes, probe)]
+        _set_range(drawn.axes, [*(value for _, value in (*trained, *judged)), *levels], None)
         _keys(drawn, [("training", canvas.OTHER, False)] * bool(trained) + _judged_keys(judged, probe))
         _rate_strip(drawn, epochs)
         said = [f"training from {_ends(trained)}"] * bool(trained)
@@ -77,8 +77,8 @@ def _accuracy_chart(training: TrainingReport, epochs: list[EpochScore], name: st
     with canvas.drawing(f"{name} accuracy", _HEIGHT, (_LEFT, _TOP, _RIGHT, 38)) as drawn:
         _frame(drawn.axes, epochs)
         _line(drawn, judged, canvas.OURS, "accuracy", training.best_epoch)
-        if probe is not None:
-            _level(drawn.axes, probe)
+        levels = [] if probe is None else [_level(drawn.axes, probe)]
+        _set_range(drawn.axes, [*(value for _, value in judged), *levels], 1.0)
         _keys(drawn, _judged_keys(judged, probe))
         drawn.axes.set_xlabel("epoch", color=canvas.QUIET, labelpad=2)
         level = "" if probe is None else f"; the linear probe {ratio_text(probe)}"
@@ -94,13 +94,20 @@ def _judged_keys(judged: Sequence[object], probe: float | None) -> list[tuple[st
 def _frame(axes: Axes, epochs: Sequence[EpochScore]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlim(epochs[0].epoch, epochs[-1].epoch)
+    only = 0.5 if epochs[0].epoch == epochs[-1].epoch else 0.0
+    axes.set_xlim(epochs[0].epoch - only, epochs[-1].epoch + only)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda value, _: count_text(value))
     axes.yaxis.set_major_formatter(lambda value, _: strength_text(value))
     axes.grid(axis="y")
-    axes.margins(y=0.12)
+
+
+def _set_range(axes: Axes, values: Sequence[float], most: float | None) -> None:
+    """All values with some air, never beyond what a value can be: from 0 to `most`."""
+    low, high = min(values), max(values)
+    air = 0.12 * (high - low) or 0.02
+    axes.set_ylim(max(0.0, low - air), high + air if most is None else min(most, high + air))
 
 
 def _line(
@@ -118,8 +125,9 @@ def _line(
         axes.plot(epoch, value, "o", ms=size, mfc=fill, mec=colour, mew=2, gid=said, clip_on=False, zorder=3)
 
 
-def _level(axes: Axes, value: float) -> None:
+def _level(axes: Axes, value: float) -> float:
     axes.axhline(value, color=canvas.INK, linewidth=1.5, linestyle=(0, (3, 2)))
+    return value
 
 
 def _keys(drawn: canvas.Drawing, keys: Sequence[tuple[str, str, bool]]) -> None:

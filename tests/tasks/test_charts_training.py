@@ -105,6 +105,22 @@ def test_a_run_that_ended_before_its_first_epoch_has_no_curve() -> None:
     assert learning_curves(RUN.model_copy(update={"epochs": RUN.epochs[:1], "best_epoch": 0}), "run") == []
 
 
+def test_an_accuracy_is_never_drawn_on_an_axis_beyond_one() -> None:
+    flat = page_sources.training(1.0, 1.0, epochs=2, best=2)
+    same = [score.model_copy(update={"accuracy": 1.0}) for score in flat.epochs]
+    _, accuracy = learning_curves(flat.model_copy(update={"epochs": same}), "run")
+    ticks = [float(text) for text in re.findall(r'text-anchor="end"[^>]*>([\d.]+)</text>', accuracy.svg)]
+    assert ticks
+    assert max(ticks) <= 1.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_run_of_one_epoch_that_nothing_judged_can_be_drawn() -> None:
+    run = page_sources.training(judged_by="nothing", probe=None, epochs=1, best=1)
+    (loss,) = learning_curves(run.model_copy(update={"epochs": run.epochs[1:]}), "run")
+    assert len(re.findall("<title>epoch 1", loss.svg)) == 1
+
+
 def test_thousands_of_epochs_cost_no_more_than_a_few_hundred() -> None:
     long = page_sources.training(epochs=5000, best=4321)
     charts = learning_curves(long, "run")
