@@ -117,7 +117,11 @@ class Search:
         if found.best is not None:
             self.trainings.hand_on(trials[0].settings, self.run.workspace.checkpoints)
         file = self.run.workspace.relative(self.study.file)
-        return found.model_copy(update={"tried": self.tried, "study": file})
+        known: dict[str, Any] = {"tried": self.tried, "study": file}
+        if self.run.cancelled.is_set():
+            reasons = ["the run was cancelled; the same command goes on where it stopped"]
+            known |= {"state": "failed", "reasons": reasons, "stopped_in": "trials", "changes": {}}
+        return found.model_copy(update=known)
 
     def _trials(self) -> str:
         """Try until something ends it; returns what."""
