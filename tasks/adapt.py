@@ -16,7 +16,7 @@ from tasks.methods.contract import Adaptation
 from tasks.methods.features import LabelledItems, read_labelled_items
 from tasks.methods.head_files import graph_digest, write_adapted
 from tasks.methods.linear_probe import LinearProbe
-from tasks.methods.network_contract import TrainedNetwork, LabelledImages
+from tasks.methods.network_contract import LabelledImages, TrainedNetwork
 from tasks.methods.registry import find_network_method
 from tasks.params import AdaptParams, FromScratchParams, LinearProbeParams, Params
 from tasks.reports import AdaptationReport, TrainingReport, write_bytes
@@ -26,7 +26,7 @@ from tasks.temperature import fit_temperature
 from tasks.workspace import Workspace
 
 QUICK_FROM_SCRATCH = 50_000_000
-"""adapt.from_scratch auto trains where items x pixels x epochs is at most this: the embedded sample, not photographs."""
+"""adapt.from_scratch: auto trains up to so many items x pixels x epochs: the embedded sample, not photographs."""
 
 
 def adapt(workspace: Workspace, params: Params) -> None:
@@ -149,7 +149,7 @@ def _report(learned: _Learned) -> AdaptationReport:
 
 
 def calibration(learned: _Learned) -> tuple[float, str | None, int]:
-    """The temperature, what it was fitted on (predictions of items that the predicting model had not seen), how many."""
+    """The temperature, and what it was fitted on: predictions of items that the predicting model had not seen."""
     if learned.kept is None:
         logits, labels, source = learned.probe.out_of_fold, learned.fitted.labels[learned.probe.scored], "out_of_fold"
     else:

@@ -1,8 +1,6 @@
-"""One network, trained as often as judging asks: from the same weights each time, on the same kept images. Needs torch."""
+"""One network, trained as often as judging asks: from the same weights, on the same kept images. Imports torch."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,20 +14,17 @@ from tasks.methods.contract import LinearHead
 from tasks.methods.network_contract import LabelledImages
 from tasks.metrics import IntVector
 from tasks.params import TrainingParams
-from tasks.reports.training import BlockState, EpochScore
+from tasks.reports.training import BlockState
 from tasks.threads import worker_threads
 from tasks.training.determinants import TrainingItems
 from tasks.training.examples import Examples
 from tasks.training.freezing import block_states, depth_of, freeze, training_mode
 from tasks.training.image_store import ImageStore
 from tasks.training.kept_activations import keep_activations
-from tasks.training.loop import TrainingOutcome, train
+from tasks.training.loop import OnEpoch, OnStep, TrainingOutcome, train
 from tasks.training.network import Network
 from tasks.training.pixels import PixelExamples
 from tasks.training.prefix import split_network
-
-OnStep = Callable[[int], None]
-OnEpoch = Callable[[EpochScore], None]
 
 
 class NetworkRun:
@@ -94,6 +89,7 @@ class NetworkRun:
             determinants={**self._determinants, "views": self.views},
             until=until,
             on_step=on_step,
+            on_epoch=on_epoch,
         )
         self.numerics = {
             "device": outcome.numerics.device,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,18 +19,22 @@ from tasks.metrics import IntVector
 from tasks.params.training import TrainingParams
 from tasks.reports.training import EpochScore
 from tasks.stage import say
+from tasks.training.ahead import prepared
 from tasks.training.averaging import Average, copy_into, moving_tensors
 from tasks.training.batches import SMALLEST_BATCH, Batches
 from tasks.training.checkpoints import Checkpoints
 from tasks.training.determinants import TrainingItems, training_key
+from tasks.training.examples import Inputs
 from tasks.training.freezing import Depth, digest_of, freeze, frozen_tensors, training_mode
-from tasks.training.losses import class_weights, log_loss_and_accuracy, summed_loss
+from tasks.training.history import History
+from tasks.training.losses import class_weights, summed_loss
 from tasks.training.network import Network
 from tasks.training.parameter_groups import optimizer_of, set_rates
 from tasks.training.precision import Numerics, deterministic, fabric_of, numerics_of
 from tasks.training.schedules import Plateau, multiplier
 
 OnStep = Callable[[int], None]
+OnEpoch = Callable[[EpochScore], None]
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def train(
     determinants: Mapping[str, Any],
     until: int | None = None,
     on_step: OnStep = lambda count: None,
+    on_epoch: OnEpoch = lambda score: None,
 ) -> TrainingOutcome:
     """Train a network in place; it is left on the CPU, in evaluation mode, with the chosen epoch's weights.
 
@@ -72,6 +77,7 @@ def train(
         determinants: JSON-able; what determines the examples' inputs, and all else that the result depends on.
         until: last epoch, where that is earlier than the settings say; the schedule keeps its full length.
         on_step: hears of every step, how many items it took; the sum is epochs times items, resumed or not.
+        on_epoch: hears of every epoch's score, the start's first; those of a resumed or found training, too.
     Raises:
         ParamsError: the loss or a weight became infinite or no number.
     """
@@ -82,7 +88,7 @@ def train(
     with deterministic(numerics.device), torch.random.fork_rng():
         training = _Training(network, depth, items, settings, numerics, last)
         before = digest_of(frozen_tensors(network, depth))
-        outcome = training.run(checkpoints, on_step)
+        outcome = training.run(checkpoints, on_step, on_epoch)
         network.cpu().to(memory_format=torch.contiguous_format).eval()
     if digest_of(frozen_tensors(network, depth)) != before:
         raise RuntimeError("training changed a frozen part of the network")
@@ -118,39 +124,45 @@ class _Training:
         self.moving = moving_tensors(network, depth)
         self.average = Average(self.moving, settings.average) if settings.average else None
         self.plateau = Plateau(settings)
-        self.history: list[EpochScore] = []
-        self.judged: list[torch.Tensor] = []
+        self.history = History()
         self.best: dict[str, torch.Tensor] = {}
 
-    def run(self, checkpoints: Checkpoints, on_step: OnStep) -> TrainingOutcome:
+    def run(self, checkpoints: Checkpoints, on_step: OnStep, on_epoch: OnEpoch) -> TrainingOutcome:
         finished = self.fabric.broadcast(checkpoints.outcome())
         if finished is None:
             self._resume(self.fabric.broadcast(checkpoints.state()))
-            self._go_on(checkpoints, on_step)
-            finished = {**self._record(), "weights": self._chosen_weights()}
+            self._go_on(checkpoints, on_step, on_epoch)
+            finished = {**self.history.record(), "weights": self._chosen_weights()}
             self._on_first(partial(checkpoints.finish, finished))
         else:
-            on_step(self.last * len(self.items.learn))
+            self.history.load(finished)
+            self._catch_up(on_step, on_epoch)
+            on_step((self.last - self.history.last_epoch) * len(self.items.learn))
         copy_into(self.moving, finished["weights"])
         return TrainingOutcome(
-            history=[EpochScore(**row) for row in finished["history"]],
-            judged_logits=finished["judged"].numpy(),
-            chosen_epoch=finished["best"] or len(finished["history"]) - 1,
-            stopped_early=len(finished["history"]) - 1 < self.last,
+            history=self.history.scores,
+            judged_logits=self.history.judged_logits(),
+            chosen_epoch=self.history.best_epoch or self.history.last_epoch,
+            stopped_early=self.history.last_epoch < self.last,
             numerics=self.numerics,
         )
 
-    def _go_on(self, checkpoints: Checkpoints, on_step: OnStep) -> None:
-        count = len(self.items.learn)
-        if not self.history:
-            self._judge(0, 0.0, None)
-        on_step((len(self.history) - 1) * count)
-        while len(self.history) <= self.last and not self._out_of_patience():
-            epoch = len(self.history)
-            loss = self._epoch(epoch, on_step)
-            best = self.best if self._judge(epoch, self.optimizer.param_groups[-1]["lr"], loss) else None
+    def _go_on(self, checkpoints: Checkpoints, on_step: OnStep, on_epoch: OnEpoch) -> None:
+        if not self.history.scores:
+            self._judge(0.0, None)
+        self._catch_up(on_step, on_epoch)
+        while self.history.last_epoch < self.last and not self.history.out_of_patience(self.settings.patience):
+            loss = self._epoch(self.history.last_epoch + 1, on_step)
+            best = self.best if self._judge(self.optimizer.param_groups[-1]["lr"], loss) else None
             self._on_first(partial(checkpoints.keep, self._state(), best))
-        on_step((self.last + 1 - len(self.history)) * count)
+            on_epoch(self.history.scores[-1])
+        on_step((self.last - self.history.last_epoch) * len(self.items.learn))
+
+    def _catch_up(self, on_step: OnStep, on_epoch: OnEpoch) -> None:
+        """Tell of the rows that are there already."""
+        for score in self.history.scores:
+            on_epoch(score)
+        on_step(self.history.last_epoch * len(self.items.learn))
 
     def _epoch(self, epoch: int, on_step: OnStep) -> float:
         """Learn from every item once; the mean training loss, nats."""
@@ -159,12 +171,14 @@ class _Training:
         torch.manual_seed(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") >> 1)
         training_mode(self.network, self.depth)
         total, weight = torch.zeros((), device=self.fabric.device), 0.0
-        for step, rows in enumerate(self.batches.of_epoch(epoch), (epoch - 1) * self.batches.count):
+        batches = self.batches.of_epoch(epoch)
+        inputs = prepared(partial(self.items.examples.inputs, self._share(rows), epoch) for rows in batches)
+        for step, (rows, given) in enumerate(zip(batches, inputs, strict=True), (epoch - 1) * self.batches.count):
             factor = multiplier(self.settings, step, self.batches.count) * self.plateau.multiplier
             set_rates(self.optimizer, factor)
             labels = torch.from_numpy(self.items.labels[rows].astype(np.int64))
             rows_weight = float(self.weights.cpu()[labels].sum())
-            total += self._step(rows, epoch, rows_weight)
+            total += self._step(rows, given, rows_weight)
             weight += rows_weight
             on_step(len(rows))
         self._synchronise()
@@ -173,11 +187,10 @@ class _Training:
         self._check(epoch, loss)
         return loss
 
-    def _step(self, rows: IntVector, epoch: int, rows_weight: float) -> torch.Tensor:
+    def _step(self, rows: IntVector, given: Inputs, rows_weight: float) -> torch.Tensor:
         """The summed loss of this process' share of a batch; gradients are those of the whole batch's mean."""
-        share = rows[self.fabric.global_rank :: self.fabric.world_size]
-        logits = self.model(*self._placed(self.items.examples.inputs(share, epoch)))
-        targets = self.fabric.to_device(torch.from_numpy(self.items.labels[share].astype(np.int64)))
+        logits = self.model(*self._placed(given))
+        targets = self.fabric.to_device(torch.from_numpy(self.items.labels[self._share(rows)].astype(np.int64)))
         loss = summed_loss(logits, targets, self.weights, self.settings.label_smoothing)
         self.fabric.backward(loss * (self.fabric.world_size / rows_weight))
         if self.settings.clip_norm is not None:
@@ -190,25 +203,17 @@ class _Training:
             self.average.update()
         return loss.detach()
 
-    def _judge(self, epoch: int, rate: float, training_loss: float | None) -> bool:
+    def _judge(self, rate: float, training_loss: float | None) -> bool:
         """Add a row to the history; whether its weights are the ones to keep so far."""
-        loss = accuracy = None
-        logits, better = torch.zeros(0, 0), False
-        rows = self.items.judge
-        if rows is not None:
-            with self.average.in_place() if self.average else nullcontext():
-                logits = self.fabric.broadcast(self._logits(rows))
-                loss, accuracy = log_loss_and_accuracy(logits.numpy(), self.items.labels[rows])
-                earlier = [row.loss for row in self.history[1:] if row.loss is not None]
-                better = epoch > 0 and loss < min(earlier, default=np.inf)
-                self.best = self._weights() if better else self.best
-        self._check(epoch, loss)
-        self.judged.append(logits)
-        self.history.append(
-            EpochScore(epoch=epoch, rate=rate, training_loss=training_loss, loss=loss, accuracy=accuracy)
-        )
-        telling = training_loss if loss is None else loss
-        if epoch and telling is not None:
+        rows = self.items.judge if self.items.judge is not None else np.zeros(0, dtype=np.int64)
+        with self._averaged():
+            logits = self.fabric.broadcast(self._logits(rows)) if len(rows) else torch.zeros(0, 0)
+            score = self.history.add(rate, training_loss, logits, self.items.labels[rows])
+            self._check(score.epoch, score.loss)
+            better = score.epoch > 0 and score.epoch == self.history.best_epoch
+            self.best = self._weights() if better else self.best
+        telling = score.training_loss if score.loss is None else score.loss
+        if telling is not None and score.epoch:
             self.plateau.judged(telling)
         return better
 
@@ -217,9 +222,14 @@ class _Training:
         """(rows, classes) float32 on the CPU, of unvaried images, in the numbers in which the network is served."""
         self.network.eval()
         parts = np.array_split(rows, range(self.settings.batch_size, len(rows), self.settings.batch_size))
-        return torch.cat([self.network(*self._placed(self.items.examples.plain(part))).cpu() for part in parts])
+        inputs = prepared(partial(self.items.examples.plain, part) for part in parts)
+        return torch.cat([self.network(*self._placed(given)).cpu() for given in inputs])
 
-    def _placed(self, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    def _share(self, rows: IntVector) -> IntVector:
+        """Which items of a batch this process learns from."""
+        return rows[self.fabric.global_rank :: self.fabric.world_size]
+
+    def _placed(self, inputs: Inputs) -> list[torch.Tensor]:
         wanted = torch.channels_last if self.numerics.memory_format == "channels_last" else torch.contiguous_format
         return [self.fabric.to_device(one.contiguous(memory_format=wanted) if one.ndim == 4 else one) for one in inputs]
 
@@ -245,26 +255,16 @@ class _Training:
         """Of the best epoch, or of the last one where none was judged."""
         if self.best:
             return self.best
-        with self.average.in_place() if self.average else nullcontext():
+        with self._averaged():
             return self._weights()
 
-    def _best_epoch(self) -> int:
-        """0 where nothing is judged."""
-        judged = [(row.loss, row.epoch) for row in self.history[1:] if row.loss is not None]
-        return min(judged)[1] if judged else 0
-
-    def _out_of_patience(self) -> bool:
-        best = self._best_epoch()
-        return bool(self.settings.patience and best) and len(self.history) - 1 - best >= self.settings.patience
-
-    def _record(self) -> dict[str, Any]:
-        """What both a checkpoint and the outcome tell, in types that torch.load takes with weights_only."""
-        history = [row.model_dump() for row in self.history]
-        return {"history": history, "judged": torch.stack(self.judged), "best": self._best_epoch()}
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Within it the network holds the averaged weights, where there is an average."""
+        return self.average.in_place() if self.average else nullcontext()
 
     def _state(self) -> dict[str, Any]:
         return {
-            **self._record(),
+            **self.history.record(),
             "moving": self.moving,
             "optimizer": self.optimizer.state_dict(),
             "plateau": self.plateau.state(),
@@ -280,9 +280,8 @@ class _Training:
         self.plateau.load(state["plateau"])
         if self.average:
             self.average.values = {name: self.fabric.to_device(value) for name, value in state["average"].items()}
-        self.history = [EpochScore(**row) for row in state["history"]]
-        self.judged = list(state["judged"])
-        say(f"training goes on behind epoch {self.history[-1].epoch}, where it was ended")
+        self.history.load(state)
+        say(f"training goes on behind epoch {self.history.last_epoch}, where it was ended")
 
     def _on_first(self, write: Callable[[], None]) -> None:
         """What one process does for all; the others wait."""
