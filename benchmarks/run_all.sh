@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every figure that depends on the machine, into benchmarks/RESULTS.md; run it on an idle machine, about 30 minutes.
+# Every figure that depends on the machine, into benchmarks/RESULTS.md; run it on an idle machine, about two hours.
 #
 #   benchmarks/run_all.sh HYMENOPTERA DOGS_CATS MOBILENET_V2.pth PYTHON_WITH_CLEANVISION [ROUNDS]
 #
@@ -15,3 +15,5 @@ python=${PYTHON:-.venv/bin/python}
 "$python" -m benchmarks.corridor "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.flow_overhead "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.million_items
+"$python" -m benchmarks.epoch_seconds "$hymenoptera" --weights "$weights" --rounds "$rounds"
+"$python" -m benchmarks.fine_tune_race "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
