@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from training_scene import fine_tune, made_items, made_network, trained
 
 from tasks.errors import ParamsError
-from tasks.training import loop
+from tasks.training import history, loop
 from tasks.training.freezing import digest_of
 from tasks.training.network import tensors_of
 
@@ -20,7 +20,7 @@ from tasks.training.network import tensors_of
 def scored(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     """Have the judge give these losses, one for the start and one for each epoch."""
     given = iter(losses)
-    monkeypatch.setattr(loop, "log_loss_and_accuracy", lambda *_: (next(given), 0.5))
+    monkeypatch.setattr(history, "log_loss_and_accuracy", lambda *_: (next(given), 0.5))
 
 
 def test_the_network_learns_and_the_history_has_a_row_for_the_start(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""What was judged so far: the score of each epoch, the best one, and whether it is time to end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tasks.metrics import IntVector
+from tasks.reports.training import EpochScore
+from tasks.training.losses import log_loss_and_accuracy
+
+
+class History:
+    """Rows from epoch 0 (the start) on.
+
+    Attributes:
+        scores: one for each row.
+        logits: (judged items, classes) of each row, float32; (0, 0) where nothing is judged.
+    """
+
+    def __init__(self) -> None:
+        self.scores: list[EpochScore] = []
+        self.logits: list[torch.Tensor] = []
+
+    @property
+    def last_epoch(self) -> int:
+        """-1 before the start is judged."""
+        return len(self.scores) - 1
+
+    @property
+    def best_epoch(self) -> int:
+        """Of least judged loss, the earliest of equals; the start is none. 0 where nothing is judged."""
+        judged = [(score.loss, score.epoch) for score in self.scores[1:] if score.loss is not None]
+        return min(judged)[1] if judged else 0
+
+    def add(self, rate: float, training_loss: float | None, logits: torch.Tensor, labels: IntVector) -> EpochScore:
+        """Score the next row by its logits; none of an item: it is not judged."""
+        loss, accuracy = log_loss_and_accuracy(logits.numpy(), labels) if len(labels) else (None, None)
+        epoch = self.last_epoch + 1
+        score = EpochScore(epoch=epoch, rate=rate, training_loss=training_loss, loss=loss, accuracy=accuracy)
+        self.scores.append(score)
+        self.logits.append(logits)
+        return score
+
+    def out_of_patience(self, patience: int) -> bool:
+        """Whether so many epochs have passed without a better one; 0 waits for ever."""
+        return bool(patience and self.best_epoch) and self.last_epoch - self.best_epoch >= patience
+
+    def record(self) -> dict[str, Any]:
+        """What both a checkpoint and an outcome hold, in types that torch.load takes with weights_only."""
+        rows = [score.model_dump() for score in self.scores]
+        return {"history": rows, "judged": torch.stack(self.logits), "best": self.best_epoch}
+
+    def load(self, record: dict[str, Any]) -> None:
+        """Take over what `record` gave."""
+        self.scores = [EpochScore(**row) for row in record["history"]]
+        self.logits = list(record["judged"])
+
+    def judged_logits(self) -> np.typing.NDArray[np.float32]:
+        """(rows, judged items, classes)."""
+        return np.stack([logits.numpy() for logits in self.logits])
