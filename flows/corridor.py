@@ -26,7 +26,7 @@ from flows.stage_process import StageResult, run_stage_process
 from tasks.errors import GraftError, MemoryExceeded, NotQualified, Refusal, StageFailed
 from tasks.log_lines import LogLine
 from tasks.params import Params, load_params
-from tasks.reports import EvaluationReport, ReviewReport, ValidationReport, Verdict
+from tasks.reports import AdaptationReport, EvaluationReport, ReviewReport, ValidationReport, Verdict
 from tasks.reports.qualification import Qualification
 from tasks.workspace import Workspace
 
@@ -101,6 +101,8 @@ class CorridorRun:
         evaluation = EvaluationReport.read(self.workspace.evaluation)
         self.result = self.result.with_evaluation(evaluation)
         artifacts.show_evaluation(evaluation)
+        adaptation = AdaptationReport.read(self.workspace.adapted / "adapted.json")
+        artifacts.show_findings(self.params, adaptation, evaluation)
         self._stage("gate")
         verdict = Verdict.read(self.workspace.verdict)
         artifacts.show_verdict(verdict)

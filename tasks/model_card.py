@@ -48,12 +48,12 @@ def model_card(
     backbone: BackboneReport,
     evaluation: EvaluationReport,
     verdict: Verdict,
-    adaptation: AdaptationReport | None = None,
+    adaptation: AdaptationReport,
 ) -> str:
     """The card's text; holds no time, host, user or path.
 
     Args:
-        adaptation: whose method and depth the card names; without it the method of the params stands there.
+        adaptation: whose method and depth the card names.
     """
     return CARD.format(
         name=params.export.name,
@@ -64,7 +64,7 @@ def model_card(
         architecture=backbone.architecture,
         weights=backbone.weights,
         weights_sha256=backbone.weights_sha256[:12],
-        method=_method(params, adaptation),
+        method=_method(adaptation),
         licence=params.export.licence,
         test_items=evaluation.test_items,
         train_items=evaluation.train_items + evaluation.validation_items,
@@ -79,10 +79,8 @@ def model_card(
     )
 
 
-def _method(params: Params, adaptation: AdaptationReport | None) -> str:
+def _method(adaptation: AdaptationReport) -> str:
     """The method whose model this is, and how deep it trained."""
-    if adaptation is None:
-        return params.adapt.method.name
     if adaptation.method == "linear_probe" or adaptation.training is None or not adaptation.training.blocks:
         return adaptation.method
     return f"{adaptation.method} ({depth_text(adaptation.training.blocks)})"
@@ -97,7 +95,7 @@ def _calibration_rows(evaluation: EvaluationReport) -> str:
     return "".join(f"| {name} | {_cells(estimate)} |\n" for name, estimate in named)
 
 
-def _paragraph(params: Params, evaluation: EvaluationReport, adaptation: AdaptationReport | None) -> str:
+def _paragraph(params: Params, evaluation: EvaluationReport, adaptation: AdaptationReport) -> str:
     """What the run found and what the probabilities were calibrated with, one sentence each; may be empty."""
     sentences = findings(params, adaptation, evaluation) if adaptation else []
     if evaluation.calibration is not None:
