@@ -14,6 +14,7 @@ import numpy as np
 
 from tasks.backbones.engine import installed_engine
 from tasks.digests import bytes_sha256, value_sha256
+from tasks.errors import counted
 from tasks.preprocess import Preprocess, UInt8Image
 from tasks.reports.document import write_bytes
 from tasks.stage import say
@@ -32,6 +33,10 @@ class _Place:
     height: int
     width: int
     crc32: int
+
+    @property
+    def bytes(self) -> int:
+        return self.height * self.width * 3
 
 
 class ImageStore:
@@ -68,11 +73,9 @@ class ImageStore:
         if waiting is not None or place is None:
             return waiting
         data = _read(place)
-        if len(data) == place.height * place.width * 3 and zlib.crc32(data) == place.crc32:
+        if len(data) == place.bytes and zlib.crc32(data) == place.crc32:
             return np.frombuffer(data, dtype=np.uint8).reshape(place.height, place.width, 3)
-        say(f"training: {place.file.name[:20]}... is damaged or gone; its images are decoded again", "warning")
-        with self._lock:
-            self._places.pop(content, None)
+        self._drop(place.file)
         return None
 
     def put(self, content: str, image: UInt8Image) -> None:
@@ -104,10 +107,21 @@ class ImageStore:
         self._places.update({row[0]: _Place(self.folder / f"{name}.bin", *row[1:]) for row in rows})
         self._waiting, self._waiting_bytes = {}, 0
 
+    def _drop(self, pixels: Path) -> None:
+        """Take a file out of the store as a whole, so that its images are kept anew and nothing is there twice."""
+        with self._lock:
+            held = [content for content, place in self._places.items() if place.file == pixels]
+            if not held:
+                return  # another thread came upon it before
+            say(f"training: {pixels.name[:20]}... is damaged; its {counted(len(held), 'image')} will be decoded again")
+            self._bytes -= sum(self._places.pop(content).bytes for content in held)
+            pixels.with_suffix(".json").unlink(missing_ok=True)
+            pixels.unlink(missing_ok=True)
+
     def _read_index(self, index: Path) -> None:
         data, pixels = index.read_bytes(), index.with_suffix(".bin")
         if bytes_sha256(data) != index.stem.removeprefix("images-") or not pixels.is_file():
-            say(f"training: {index.name[:20]}... is damaged; its images are decoded again", "warning")
+            say(f"training: {index.name[:20]}... is damaged; its images will be decoded again")
             index.unlink(missing_ok=True)
             pixels.unlink(missing_ok=True)
             return
@@ -118,7 +132,7 @@ class ImageStore:
 def _read(place: _Place) -> bytes:
     try:
         with place.file.open("rb") as file:
-            return os.pread(file.fileno(), place.height * place.width * 3, place.offset)
+            return os.pread(file.fileno(), place.bytes, place.offset)
     except OSError:
         return b""
 

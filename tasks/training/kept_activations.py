@@ -17,6 +17,7 @@ from torch import fx, nn
 
 from tasks.backbones.engine import installed_engine
 from tasks.digests import bytes_sha256, file_sha256, rows_sha256, value_sha256
+from tasks.errors import StageInputError
 from tasks.params.training import TrainingParams
 from tasks.reports.document import write_bytes
 from tasks.stage import Progress, say
@@ -49,11 +50,15 @@ class KeptExamples:
         return self._count
 
     def inputs(self, rows: IntVector, epoch: int) -> Inputs:
-        """One tensor a value that crosses, (rows, *shape) float32, of this epoch's variant."""
+        """One tensor a value that crosses, (rows, *shape) float32, of this epoch's variant.
+
+        Raises:
+            StageInputError: a file was cut short after it was found whole.
+        """
         return self._variant(rows, 1 + (epoch - 1) % self.views if self.views else 0)
 
     def plain(self, rows: IntVector) -> Inputs:
-        """The same of the items as they are served."""
+        """The same of the items as they are served. Raises as `inputs`."""
         return self._variant(rows, 0)
 
     def _variant(self, rows: IntVector, variant: int) -> Inputs:
@@ -63,7 +68,8 @@ class KeptExamples:
             offset = (item * (self.views + 1) + variant) * self._record * 4
             with self._files[chunk].open("rb", buffering=0) as file:
                 file.seek(offset)
-                file.readinto(values[place])
+                if file.readinto(values[place]) != self._record * 4:
+                    raise StageInputError(f"{file.name} ends early; run `graft adapt` again, which computes it anew")
         parts = np.split(values, np.cumsum([_floats([shape]) for shape in self.shapes])[:-1], axis=1)
         return tuple(
             torch.from_numpy(np.ascontiguousarray(part)).view(len(rows), *shape)

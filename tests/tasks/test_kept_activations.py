@@ -15,6 +15,7 @@ from image_files import encoded, noise, write
 from torch import nn
 
 from tasks.digests import file_sha256
+from tasks.errors import StageInputError
 from tasks.params.training import FineTuneParams
 from tasks.preprocess import Preprocess
 from tasks.training import frozen_engine
@@ -149,6 +150,14 @@ def test_damaged_activations_are_computed_again(tmp_path: Path, capsys: pytest.C
     assert said.count("are damaged; they are computed again") == 3
     assert "frozen part of 32 of 40 items" in said
     assert files_of(tmp_path) == before
+
+
+def test_what_is_cut_short_while_it_is_in_use_is_never_read_as_numbers(tmp_path: Path) -> None:
+    found = kept(tmp_path)
+    os.truncate(sorted(found.folder.glob("*.f32"))[1], 100)
+    found.plain(np.array([0, 39]))
+    with pytest.raises(StageInputError, match=r"000001-\w+\.f32 ends early; run `graft adapt` again"):
+        found.plain(np.array([0, 20]))
 
 
 KILLED = """
