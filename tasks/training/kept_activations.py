@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from tasks.params.training import TrainingParams
 from tasks.reports.document import write_bytes
 from tasks.stage import Progress, say
 from tasks.threads import worker_threads
+from tasks.training.activation_folders import in_use, make_room
 from tasks.training.examples import Inputs, IntVector
 from tasks.training.frozen_engine import Compute, compute_with, engine_for, for_inference
 from tasks.training.pixels import PixelExamples
@@ -40,7 +40,12 @@ class KeptExamples:
     The variants are those that `PixelExamples` gives in the epochs 1 to `views`; they come round again from then on.
     """
 
-    def __init__(self, folder: Path, count: int, views: int, shapes: Shapes) -> None:
+    def __init__(self, folder: Path, count: int, views: int, shapes: Shapes, use: IO[bytes]) -> None:
+        """
+        Args:
+            use: what `in_use` gave; held as long as this object lives.
+        """
+        self._use = use
         self.folder, self.views, self.shapes, self._count = folder, views, shapes, count
         self._record = _floats(shapes)
         self._size = chunk_items(shapes, views)
@@ -104,14 +109,13 @@ def keep_activations(
     key = _key(pixels, network, views, [engine, device])
     folder = parent / key
     make_room(parent, key, round(settings.frozen_cache_gb * 1e9) - size_of(len(pixels), shapes, views))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / "items.json", json.dumps(pixels.contents).encode())
+    use = in_use(folder, pixels.contents)
 
     def compute_with_engine() -> Compute:
         return compute_with(engine, network, pixels.preprocess.crop, folder / "draft.onnx")
 
     _fill(folder, pixels, compute_with_engine, shapes, views, worker_threads(threads), Progress(stage, len(pixels)))
-    return KeptExamples(folder, len(pixels), views, shapes)
+    return KeptExamples(folder, len(pixels), views, shapes, use)
 
 
 def size_of(count: int, shapes: Shapes, views: int) -> int:
@@ -130,31 +134,6 @@ def shapes_of(prefix: nn.Module, side: int) -> Shapes:
 def chunk_items(shapes: Shapes, views: int) -> int:
     """Items of one chunk: one file of at most 64 MiB, where an item is not larger than that."""
     return max(1, min(_MOST_ITEMS, _CHUNK_BYTES // (_floats(shapes) * 4 * (views + 1))))
-
-
-def make_room(parent: Path, key: str, most_bytes: int) -> None:
-    """Remove the activations that were used longest ago until those of other keys take at most `most_bytes`."""
-    others = [folder for folder in parent.iterdir() if folder.name != key] if parent.is_dir() else []
-    others.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-    held = 0
-    for folder in others:
-        held += sum(file.stat().st_size for file in folder.iterdir())
-        if held > most_bytes:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def forget_activations(parent: Path, items: Collection[str]) -> int:
-    """Remove every folder of activations in which one of the items (sha256) took part; returns how many there were."""
-    removed, gone = 0, frozenset(items)
-    for folder in sorted(parent.iterdir()) if parent.is_dir() else []:
-        try:
-            held = gone.intersection(json.loads((folder / "items.json").read_bytes()))
-        except (OSError, ValueError):
-            held = gone  # unreadable: what it holds cannot be told
-        if held:
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed
 
 
 def _floats(shapes: Sequence[tuple[int, ...]]) -> int:

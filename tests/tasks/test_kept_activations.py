@@ -19,12 +19,11 @@ from tasks.errors import StageInputError
 from tasks.params.training import FineTuneParams
 from tasks.preprocess import Preprocess
 from tasks.training import frozen_engine
+from tasks.training.activation_folders import forget_activations, is_in_use, make_room
 from tasks.training.frozen_engine import for_inference
 from tasks.training.kept_activations import (
     KeptExamples,
-    forget_activations,
     keep_activations,
-    make_room,
     one_torch_thread,
     shapes_of,
     size_of,
@@ -265,6 +264,19 @@ def test_activations_used_longest_ago_make_room(tmp_path: Path) -> None:
     assert {folder.name for folder in tmp_path.iterdir()} == {"newer", "newest", "mine"}
     make_room(tmp_path, "mine", -1)
     assert {folder.name for folder in tmp_path.iterdir()} == {"mine"}
+
+
+def test_activations_in_use_stay_until_their_reader_is_gone(tmp_path: Path) -> None:
+    found = kept(tmp_path)
+    folder, rows = found.folder, np.arange(COUNT)
+    before = found.plain(rows)
+    assert is_in_use(folder)
+    make_room(folder.parent, "other", 0)
+    assert torch.equal(found.plain(rows)[0], before[0])
+    del found
+    assert not is_in_use(folder)
+    make_room(folder.parent, "other", 0)
+    assert not folder.exists()
 
 
 def test_forgotten_items_leave_no_activations(tmp_path: Path) -> None:
