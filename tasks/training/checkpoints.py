@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tasks.reports.document import write_bytes
+from tasks.reports.document import replacing
 from tasks.stage import say
 
 _KIND = b"graft training 1\n"
@@ -59,7 +59,8 @@ class Checkpoints:
         torch.save(value, buffer)
         data = buffer.getbuffer()
         try:
-            write_bytes(self._path(name), b"".join((_KIND, hashlib.sha256(data).digest(), data)))
+            with replacing(self._path(name)) as draft, draft.open("wb") as file:
+                file.writelines((_KIND, hashlib.sha256(data).digest(), data))
         except OSError as err:
             say(f"{self._path(name)} cannot be written ({err.strerror}); training goes on without it", "warning")
             return False

@@ -42,8 +42,8 @@ def optimizer_of(network: Network, settings: TrainingParams, depth: Depth) -> to
     """AdamW, or SGD with momentum 0.9, over the trained parameters; `set_rates` gives the rates."""
     groups = parameter_groups(network, settings, depth)
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=MOMENTUM)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=MOMENTUM, fused=True)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, multiplier: float) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from training_scene import fine_tune, made_items, made_network, trained
 
+from tasks.reports.training import EpochScore
 from tasks.training import loop
 from tasks.training.checkpoints import Checkpoints
 from tasks.training.determinants import TrainingItems, training_key
@@ -100,11 +101,14 @@ def test_a_finished_training_is_found_and_not_computed_again(tmp_path: Path) -> 
     first = result(*trained(tmp_path, items))
     items.examples.inputs = lambda rows, epoch: asked.append(epoch)  # type: ignore[method-assign]
     counted: list[int] = []
+    heard: list[EpochScore] = []
     network, depth = made_network()
-    outcome = loop.train(network, depth, items, fine_tune(), folder=tmp_path, determinants={}, on_step=counted.append)
+    told: dict[str, Any] = {"on_step": counted.append, "on_epoch": heard.append}
+    outcome = loop.train(network, depth, items, fine_tune(), folder=tmp_path, determinants={}, **told)
     assert result(network, outcome) == first
     assert not asked
     assert sum(counted) == 4 * 30
+    assert heard == outcome.history
     assert [path.name for path in tmp_path.glob("*/*")] == ["outcome.pt"]
 
 
@@ -132,7 +136,10 @@ def test_a_resumed_training_says_so_and_takes_only_what_is_left(
     interrupted(tmp_path, 2, items)
     ask = items.examples.inputs
     items.examples.inputs = lambda rows, epoch: (epochs.append(epoch), ask(rows, epoch))[1]  # type: ignore[method-assign]
-    trained(tmp_path, items)
+    network, depth = made_network()
+    heard: list[EpochScore] = []
+    outcome = loop.train(network, depth, items, fine_tune(), folder=tmp_path, determinants={}, on_epoch=heard.append)
+    assert heard == outcome.history
     assert sorted(set(epochs)) == [3, 4]
     assert "behind epoch 2" in capsys.readouterr().err
 
