@@ -23,7 +23,8 @@ def concluded(
     Args:
         trials: best first.
         judged: the outcome of any complete trial: on what all were judged, and the probe's figures there.
-        present: what params.yaml says of the searched settings; only a higher score than theirs changes them.
+        present: what params.yaml says of the searched settings; only a higher score than theirs changes them, or any
+            where they failed. Before they were tried nothing changes them.
         ended: why the search ended.
         fault: why a trial failed, where one did.
     """
@@ -34,7 +35,8 @@ def concluded(
         reasons = [f"no trial came to its end: {ended}", *told.splitlines()]
         return empty.model_copy(update={**known, "reasons": reasons, "stopped_in": "trials"})
     best, here = complete[0], next((trial for trial in complete if trial.settings == present), None)
-    better = here is None or (best.score or 0.0) > (here.score or 0.0)
+    failed = any(trial.state == "failed" and trial.settings == present for trial in trials)
+    better = failed if here is None else (best.score or 0.0) > (here.score or 0.0)
     wanted = {f"adapt.method.{name}": value for name, value in best.settings.items() if value != present[name]}
     return empty.model_copy(
         update={

@@ -131,7 +131,8 @@ class Search:
                 return "the run was cancelled"
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 return "the budget is used up"
-            if self.extent.trials is not None and self.study.finished() >= self.extent.trials:
+            enough = self.extent.trials is not None and self.study.finished() >= self.extent.trials
+            if enough and self.study.settled(self.present):
                 return f"{self.extent.trials} trials stand (--trials)"
             trial = self.study.next()
             if trial is None:

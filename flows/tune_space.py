@@ -47,6 +47,8 @@ Space = Mapping[str, Dimension]
 
 RATES = {"adamw": Range(1e-4, 1e-2, log=True), "sgd": Range(1e-3, 1e-1, log=True)}
 AUGMENTATIONS = Choice(("none", "light", "standard", "strong"))
+DEPTHS = Choice((1, 2, 4, 6, "all"))
+"""No network that we know has fewer than seven blocks."""
 DECAYS = Range(1e-4, 1e-1, log=True)
 
 
@@ -59,7 +61,7 @@ def search_space(params: Params) -> dict[str, Dimension]:
     if method.name == "from_scratch":
         return {"learning_rate": rates, "weight_decay": DECAYS, "augmentation": AUGMENTATIONS}
     return {
-        "blocks": Choice((1, 2, 4, 6, "all")),
+        "blocks": DEPTHS,
         "learning_rate": rates,
         "layer_decay": Range(0.5, 1.0, step=0.1),
         "epochs": Choice((6, 12, 24)),

@@ -144,6 +144,10 @@ class Study:
             done = self._study.get_trials(states=[TrialState.COMPLETE])
         return TrialOutcome.model_validate(_of(done[0].user_attrs[FOUND], TrialOutcome.model_fields)) if done else None
 
+    def settled(self, settings: Mapping[str, Any]) -> bool:
+        """Whether these settings came to an end of any kind."""
+        return any(trial.settings == settings and trial.state != "unfinished" for trial in self.trials())
+
     def finished(self) -> int:
         """How many trials are complete, pruned or failed for good."""
         return sum(trial.state != "unfinished" for trial in self.trials())

@@ -7,6 +7,7 @@ from math import sqrt
 from typing import Any
 
 from flows.result import LOG
+from flows.tune_conclusion import MORE_TIME
 from tasks.log_lines import LogLine
 from tasks.plots.trial import Trial
 from tasks.reports.trials import TrialRecord, TuneReport
@@ -88,6 +89,8 @@ def summary(report: TuneReport) -> str:
 
 
 def _verdict(report: TuneReport, best: TrialRecord, present: TrialRecord | None) -> str:
+    if not report.changes and present is None:
+        return f"what params.yaml says was not judged yet, so it stays as it is; {MORE_TIME}"
     if not report.changes:
         return "nothing is better than what params.yaml says; it stays as it is"
     error = standard_error(best.accuracy or 0.0, report.judged_items)

@@ -44,6 +44,12 @@ def test_a_best_trial_counts_where_params_yaml_could_not_be_judged() -> None:
     assert (found.state, found.present, found.changes) == ("done", None, {"adapt.method.depth": 1})
 
 
+def test_before_params_yaml_was_judged_nothing_changes_it() -> None:
+    for unfinished in ([], [TrialRecord(number=2, state="unfinished", settings=PRESENT)]):
+        found = concluded(EMPTY, [trial(1, 0.9, depth=1), *unfinished], JUDGED, PRESENT, "")
+        assert (found.state, found.best, found.present, found.changes) == ("done", 1, None, {})
+
+
 def test_a_pruned_trial_is_never_the_best() -> None:
     ahead = TrialRecord(number=1, state="pruned", settings={"rate": 1.0, "depth": 2}, score=0.99)
     assert concluded(EMPTY, [trial(0, 0.5), ahead], JUDGED, PRESENT, "").best == 0

@@ -73,6 +73,16 @@ def test_a_search_ends_with_so_many_trials_in_all(study: Study, tmp_path: Path) 
     assert more.tried == 2
 
 
+def test_what_params_yaml_says_is_tried_even_where_enough_trials_stand(study: Study, tmp_path: Path) -> None:
+    Scripted(study, tmp_path / "trainings", [DONE, DONE], Extent(None, 2))._trials()
+    changed = {"learning_rate": 0.05}
+    study.take_up(changed)
+    search = Scripted(study, tmp_path / "trainings", [DONE, DONE], Extent(None, 2))
+    search.present = changed
+    assert search._trials() == "2 trials stand (--trials)"
+    assert [trial.settings for trial in search.begun] == [changed]
+
+
 def test_a_search_ends_when_the_budget_is_used_up(study: Study, tmp_path: Path) -> None:
     class Slow(Scripted):
         def _keep(self, end: TrialEnd) -> None:

@@ -92,6 +92,11 @@ def test_where_nothing_is_better_the_summary_says_so() -> None:
     assert "nothing is better than what params.yaml says; it stays as it is" in summary(report(best=0, changes={}))
 
 
+def test_where_params_yaml_was_not_judged_the_summary_says_so() -> None:
+    text = summary(report(present=None, changes={}))
+    assert "what params.yaml says was not judged yet, so it stays as it is; give it more time with --budget" in text
+
+
 @pytest.mark.parametrize(("state", "level"), [("failed", "error"), ("refused", "warning")])
 def test_a_search_that_found_nothing_names_why(state: str, level: str) -> None:
     found = report(state=state, reasons=["no trial came to its end"], stopped_in="trials", best=None, trials=[])
