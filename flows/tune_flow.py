@@ -209,8 +209,7 @@ class Search:
             self.fault = "it took longer than flow.stage_timeout_seconds allows"
             self.study.failed(self.fault, end.seconds)
         else:
-            self.study.left()
-            return
+            return  # It stays unfinished: the next run of the search begins with it.
         self.tried += 1
         trials = self.study.trials()
         unfinished = [trial for trial in trials if trial.state == "unfinished"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ SIXTHS = 6
 """A trial is compared with others after every sixth of its epochs, however many it has."""
 STARTUP_TRIALS = 5
 """So many are drawn at random before the sampler learns from them, and end before any is pruned."""
-FOUND = "found"
-"""The attribute of a trial that holds its figures."""
+SETTINGS, FOUND = "settings", "found"
+"""Attributes of a trial: what it tries, and its figures."""
 WRITTEN_DIGITS = 2
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -33,6 +34,15 @@ STATES = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "unfinished",
 }
+
+
+@dataclass(frozen=True)
+class _Due:
+    """Settings to be tried before any are drawn; `again`: the number of an attempt that did not come to its end."""
+
+    settings: dict[str, Any]
+    again: int | None = None
+    as_they_are: bool = False
 
 
 class Study:
@@ -52,37 +62,39 @@ class Study:
             self._study = optuna.create_study(
                 storage=f"sqlite:///{file}", study_name=STUDY, direction="maximize", load_if_exists=True, pruner=pruner
             )
+        self._queue: list[_Due] = []
         self._trial: Trial | None = None
         self._sixth = 0
 
     def take_up(self, present: Mapping[str, Any]) -> int:
-        """Put first what params.yaml says, unless that was tried, then what an interrupted run left unfinished.
+        """Put first what params.yaml says, unless that was judged, then what an earlier run left unfinished.
 
         Returns:
-            how many trials were interrupted.
+            how many trials were left unfinished.
         """
         with self._readable():
-            earlier = [trial for trial in self._standing() if trial.user_attrs.get("settings") == present]
-            failed = [trial for trial in earlier if trial.state == TrialState.FAIL]
-            if len(failed) == len(earlier):
-                self._enqueue(dict(present), as_they_are=True, again=failed[-1].number if failed else None)
             running = self._study.get_trials(states=[TrialState.RUNNING])
-            for trial in running:
-                self._again(trial.number, trial.user_attrs)
+            earlier = [trial for trial in self._standing() if trial.user_attrs[SETTINGS] == present]
+            waiting = [trial for trial in running if trial.user_attrs.get(SETTINGS) not in (None, present)]
+        self._queue = [_Due(trial.user_attrs[SETTINGS], trial.number) for trial in waiting]
+        if all(trial.state != TrialState.COMPLETE for trial in earlier):
+            again = earlier[-1].number if earlier else None
+            self._queue.insert(0, _Due(dict(present), again, as_they_are=True))
         return len(running)
 
     def next(self) -> TrialRecord | None:
         """Begin the next trial; None where the whole space was tried."""
         with self._readable():
-            waiting = self._study.get_trials(states=[TrialState.WAITING])
-            points = combinations(self.space)
-            if not waiting and points:
-                fresh = [point for point in points if not self._known(point)]
+            if self._queue:
+                self._enqueue(self._queue.pop(0))
+            elif not self._study.get_trials(states=[TrialState.WAITING]) and (points := combinations(self.space)):
+                tried = [trial.user_attrs[SETTINGS] for trial in self._standing()]
+                fresh = [point for point in points if point not in tried]
                 if not fresh:
                     return None
-                self._enqueue(fresh[0])
+                self._enqueue(_Due(fresh[0]))
             # A seed of its own for each trial: an interrupted search goes on as an undisturbed one would.
-            seed = SEED + len(self._study.get_trials())
+            seed = SEED + len(self._standing())
             self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
             self._trial, self._sixth = self._study.ask(), 0
             settings = self._settings(self._trial)
@@ -125,12 +137,6 @@ class Study:
             self._note({"reason": reason, "seconds": round(seconds, 1)})
             self._study.tell(self._current(), state=TrialState.FAIL)
 
-    def left(self) -> None:
-        """The trial was stopped from outside: the next run of the search begins with it."""
-        with self._readable():
-            trial = self._current()
-            self._again(trial.number, trial.user_attrs)
-
     def trials(self) -> list[TrialRecord]:
         """Every trial, best first; of one that was stopped only the attempt after it, unfinished until that ends."""
         with self._readable():
@@ -145,8 +151,8 @@ class Study:
         return TrialOutcome.model_validate(_of(done[0].user_attrs[FOUND], TrialOutcome.model_fields)) if done else None
 
     def settled(self, settings: Mapping[str, Any]) -> bool:
-        """Whether these settings came to an end of any kind."""
-        return any(trial.settings == settings and trial.state != "unfinished" for trial in self.trials())
+        """Whether these settings were judged, or failed."""
+        return any(trial.settings == settings and trial.state in ("complete", "failed") for trial in self.trials())
 
     def finished(self) -> int:
         """How many trials are complete, pruned or failed for good."""
@@ -158,31 +164,26 @@ class Study:
         return self._trial
 
     def _standing(self) -> list[FrozenTrial]:
-        """Every trial in order, without those that are tried again."""
+        """Every trial in order, without those that are tried again, or were killed before anything was chosen."""
         found = self._study.get_trials()
         over = {trial.user_attrs.get("again") for trial in found}
-        return [trial for trial in found if trial.number not in over]
+        return [trial for trial in found if trial.number not in over and SETTINGS in trial.user_attrs]
 
-    def _known(self, settings: Mapping[str, Any]) -> bool:
-        """Whether the settings were tried, or wait to be."""
-        return any(trial.user_attrs.get("settings") == settings for trial in self._standing())
-
-    def _again(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """End a trial that was stopped, and put the same settings in line."""
-        if number in {trial.number for trial in self._standing()}:
-            self._enqueue(attributes.get("settings"), bool(attributes.get("as_they_are")), again=number)
-        self._study.tell(number, state=TrialState.FAIL)
-
-    def _enqueue(self, settings: dict[str, Any] | None, as_they_are: bool = False, again: int | None = None) -> None:
-        if settings is None:  # It was killed before anything was chosen.
-            return
-        within = {name: value for name, value in settings.items() if self.space[name].holds(value)}
-        attributes = {"settings": settings, "as_they_are": as_they_are, "again": again}
-        self._study.enqueue_trial(within, user_attrs=attributes)
+    def _enqueue(self, due: _Due) -> None:
+        """Have `ask` give these settings; an earlier attempt, which never came to its end, is closed."""
+        within = {name: value for name, value in due.settings.items() if self.space[name].holds(value)}
+        earlier = [trial for trial in self._study.get_trials() if trial.number == due.again]
+        # What was drawn has more digits than what was tried, and the sampler learns from what was drawn.
+        drawn = {name: value for trial in earlier for name, value in trial.params.items() if name in within}
+        attributes = {SETTINGS: due.settings, "as_they_are": due.as_they_are, "again": due.again}
+        self._study.enqueue_trial({**within, **drawn}, user_attrs=attributes)
+        for trial in earlier:
+            if trial.state == TrialState.RUNNING:
+                self._study.tell(trial.number, state=TrialState.FAIL)
 
     def _settings(self, trial: Trial) -> dict[str, Any]:
         """What the trial tries, kept with it for another attempt; values outside the space are not sampled."""
-        fixed: dict[str, Any] = trial.user_attrs.get("settings", {})
+        fixed: dict[str, Any] = trial.user_attrs.get(SETTINGS, {})
         drawn: dict[str, Any] = {}
         for name, dimension in self.space.items():
             if name not in fixed or dimension.holds(fixed[name]):
@@ -190,7 +191,7 @@ class Study:
                     warnings.simplefilter("ignore")
                     drawn[name] = _drawn(trial, name, dimension)
         if not fixed:
-            trial.set_user_attr("settings", drawn)
+            trial.set_user_attr(SETTINGS, drawn)
         return fixed or drawn
 
     def _note(self, values: Mapping[str, Any]) -> None:
@@ -228,7 +229,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         state=STATES.get(trial.state, "unfinished"),
-        settings=trial.user_attrs.get("settings", {}),
+        settings=trial.user_attrs.get(SETTINGS, {}),
         as_they_are=bool(trial.user_attrs.get("as_they_are")),
         score=trial.value if trial.state == TrialState.COMPLETE else steps[max(steps)] if steps else None,
         **_of(found, ("accuracy", "loss", "epochs", "best_epoch", "seconds", "reason")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,15 +29,22 @@ FAILED, BEHIND = TrialEnd("failed", 1.0, reason="diverged"), TrialEnd("pruned", 
 class Scripted(Search):
     """A search whose trials end as they are told; what would be a task run is a line of the script."""
 
-    def __init__(self, study: Study, folder: Path, ends: list[TrialEnd], extent: Extent) -> None:
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        ends: list[TrialEnd],
+        extent: Extent,
+        present: Mapping[str, Any] = PRESENT,
+    ) -> None:
         params = Params.model_validate({"flow": {"stage_timeout_seconds": 50}})
         self.run: Any = SimpleNamespace(cancelled=threading.Event(), params=params)
-        self.extent, self.space, self.present, self.study = extent, SPACE, PRESENT, study
+        self.extent, self.space, self.present, self.study = extent, SPACE, dict(present), study
         self.deadline = None if extent.seconds is None else time.monotonic() + extent.seconds
         self.trainings, self.tried, self.fault = Trainings(folder), 0, ""
         self.begun: list[TrialRecord] = []
         self._ends: Iterator[TrialEnd] = iter(ends)
-        study.take_up(PRESENT)
+        study.take_up(present)
 
     def _task_run(self, trial: TrialRecord) -> TrialEnd | None:
         self.begun.append(trial)
@@ -76,9 +83,7 @@ def test_a_search_ends_with_so_many_trials_in_all(study: Study, tmp_path: Path) 
 def test_what_params_yaml_says_is_tried_even_where_enough_trials_stand(study: Study, tmp_path: Path) -> None:
     Scripted(study, tmp_path / "trainings", [DONE, DONE], Extent(None, 2))._trials()
     changed = {"learning_rate": 0.05}
-    study.take_up(changed)
-    search = Scripted(study, tmp_path / "trainings", [DONE, DONE], Extent(None, 2))
-    search.present = changed
+    search = Scripted(study, tmp_path / "trainings", [DONE, DONE], Extent(None, 2), changed)
     assert search._trials() == "2 trials stand (--trials)"
     assert [trial.settings for trial in search.begun] == [changed]
 

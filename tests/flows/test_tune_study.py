@@ -133,6 +133,7 @@ def test_a_search_taken_up_again_goes_on_as_an_undisturbed_one_would(empty_study
         study = Study(parts, LARGE)
         study.take_up(PRESENT)
         in_parts += search(study, 3)
+        study.next()  # And is killed.
     assert in_parts == undisturbed
 
 
@@ -155,29 +156,53 @@ def test_a_trial_that_a_killed_run_left_is_tried_again_first(file: Path) -> None
     assert begun(again).settings != lost.settings
 
 
-def test_a_kill_between_two_writes_repeats_no_trial_twice(file: Path) -> None:
+def test_a_kill_before_anything_was_chosen_leaves_nothing(file: Path) -> None:
     study = Study(file, LARGE)
     study.take_up(PRESENT)
-    begun(study)
-    study._enqueue(PRESENT, as_they_are=True, again=0)  # The kill came before trial 0 was closed.
+    search(study, 1)
+    study._study.ask()
     again = Study(file, LARGE)
     again.take_up(PRESENT)
     assert [trial.settings for trial in again.trials()] == [PRESENT]
-    assert begun(again).settings == PRESENT
-    again.complete(outcome(0.7), 1.0)
-    assert begun(again).settings != PRESENT
 
 
-def test_a_trial_that_was_stopped_begins_the_next_run(file: Path) -> None:
+def test_a_kill_while_a_trial_begins_again_repeats_it_once(file: Path) -> None:
     study = Study(file, LARGE)
     study.take_up(PRESENT)
-    begun(study)
-    study.left()
-    assert study.finished() == 0
+    search(study, 1)
+    lost = begun(study)
+    study.take_up(PRESENT)
+    study._study.enqueue_trial({}, user_attrs={"settings": lost.settings, "again": lost.number})
     again = Study(file, LARGE)
     again.take_up(PRESENT)
+    assert [trial.settings for trial in again.trials()] == [PRESENT, lost.settings]
+    search(again, 1)
+    assert [(trial.state, trial.settings) for trial in again.trials()].count(("complete", lost.settings)) == 1
+
+
+def test_what_params_yaml_says_now_comes_before_what_was_left(file: Path) -> None:
+    study, now = Study(file, LARGE), {**PRESENT, "rate": 0.002}
+    study.take_up(PRESENT)
+    begun(study)
+    again = Study(file, LARGE)
+    assert again.take_up(now) == 1
+    assert not again.settled(now)
+    assert search(again, 2) == [now, PRESENT]
+    assert again.settled(now)
+    assert [trial.state for trial in again.trials()] == ["complete", "complete"]
+
+
+def test_settings_that_were_given_up_are_judged_to_the_end_once_params_yaml_says_them(file: Path) -> None:
+    study = Study(file, LARGE)
+    study.take_up(PRESENT)
+    search(study, 1)
+    behind = begun(study).settings
+    study.pruned(1.0)
+    again = Study(file, LARGE)
+    again.take_up(behind)
+    assert not again.settled(behind)
     first = begun(again)
-    assert (first.settings, first.as_they_are) == (PRESENT, True)
+    assert (first.settings, first.as_they_are) == (behind, True)
 
 
 def test_a_failed_trial_is_not_tried_again_but_what_params_yaml_says_is(file: Path) -> None:
