@@ -14,6 +14,7 @@ import numpy as np
 from tasks.errors import StageInputError
 from tasks.methods.contract import Adaptation
 from tasks.methods.features import LabelledItems, read_labelled_items
+from tasks.methods.from_scratch import enough_passes
 from tasks.methods.head_files import graph_digest, write_adapted
 from tasks.methods.linear_probe import LinearProbe
 from tasks.methods.network_contract import LabelledImages, TrainedNetwork
@@ -26,7 +27,7 @@ from tasks.temperature import fit_temperature
 from tasks.workspace import Workspace
 
 QUICK_FROM_SCRATCH = 50_000_000
-"""adapt.from_scratch: auto trains up to so many items x pixels x epochs: the embedded sample, not photographs."""
+"""adapt.from_scratch: auto trains up to so many items x pixels x passes: the embedded sample, not photographs."""
 
 
 def adapt(workspace: Workspace, params: Params) -> None:
@@ -89,22 +90,25 @@ def train(data: LabelledImages, settings: AdaptParams) -> TrainedNetwork:
 
 def train_from_scratch(data: LabelledImages, settings: AdaptParams) -> TrainedNetwork:
     """The same network from random weights on the same labels, to its last epoch."""
-    method = settings.method if isinstance(settings.method, FromScratchParams) else FromScratchParams()
-    return find_network_method("from_scratch").train(data, method, judge=False)
+    return find_network_method("from_scratch").train(data, settings.from_scratch_settings, judge=False)
 
 
 def wants_from_scratch(data: LabelledImages, settings: AdaptParams) -> bool:
     """Whether the baseline from random weights is trained; never beside itself."""
     if settings.from_scratch == "never" or settings.method.name == "from_scratch":
         return False
-    pixels = len(data.files) * data.preprocess.crop**2 * FromScratchParams().epochs
+    baseline = settings.from_scratch_settings
+    passes = baseline.epochs * enough_passes(baseline, len(data.files))
+    pixels = len(data.files) * data.preprocess.crop**2 * passes
     return settings.from_scratch == "always" or pixels <= QUICK_FROM_SCRATCH
 
 
 def fell_behind(report: TrainingReport) -> bool:
-    """Whether training ended below the probe on the judged items."""
+    """Whether training ended below the probe on the judged items; of equal accuracies the loss decides."""
     against = report.against_probe
-    return against is not None and against.accuracy < against.probe_accuracy
+    if against is None:
+        return False
+    return (against.accuracy, -against.loss) < (against.probe_accuracy, -against.probe_loss)
 
 
 @dataclass(frozen=True)

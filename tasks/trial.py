@@ -12,14 +12,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tasks.adapt import fitted_sides, labelled_images
 from tasks.errors import DataError, GraftError
 from tasks.methods.features import read_labelled_items
-from tasks.methods.judged_training import Judged, judging_of
+from tasks.methods.judged_training import judging_of
 from tasks.methods.linear_probe import LinearProbe
 from tasks.methods.registry import find_network_method
 from tasks.metrics import log_loss
@@ -45,8 +44,8 @@ def judge(
         checkpoints: folder below which each training keeps its state.
     Raises:
         StageInputError: splits, embeddings and backbone are missing, damaged or do not belong together.
-        DataError: nothing can be held out, a class has nothing to learn from, or training diverged.
-        ParamsError: the settings do not fit the network.
+        DataError: nothing can be held out, or a class has nothing to learn from.
+        ParamsError: the settings do not fit the network, or training diverged.
     """
     method = params.adapt.method
     if isinstance(method, LinearProbeParams):
@@ -89,8 +88,7 @@ def judge_training(
         if score.accuracy is not None and score.loss is not None:
             on_epoch(TrialEpoch(epoch=score.epoch, accuracy=score.accuracy, loss=score.loss, **of))
 
-    method: Any = find_network_method(settings.name)
-    judged: Judged = method.judge(data, settings, hear)
+    judged = find_network_method(settings.name).judge(data, settings, hear)
     against = judged.against_probe
     if against is None:
         raise DataError(NOTHING_HELD_OUT)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tasks.methods.contract import DataNeed, LabelledFeatures, LinearHead
-from tasks.methods.judged_training import Judged, OnEpoch, ignore, judged_training, trained_network
+from tasks.methods.judged_training import judged_training, trained_network
 from tasks.methods.linear_probe import LinearProbe
-from tasks.methods.network_contract import LabelledImages, TrainedNetwork
+from tasks.methods.network_contract import Judged, LabelledImages, OnEpoch, TrainedNetwork, ignore
 from tasks.params import FineTuneParams
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from tasks.methods.contract import DataNeed, LabelledFeatures, LinearHead
-from tasks.methods.judged_training import Judged, OnEpoch, ignore, judged_training, trained_network
+from tasks.methods.judged_training import judged_training, trained_network
 from tasks.methods.linear_probe import LinearProbe
-from tasks.methods.network_contract import LabelledImages, TrainedNetwork
+from tasks.methods.network_contract import Judged, LabelledImages, OnEpoch, TrainedNetwork, ignore
 from tasks.params import FromScratchParams, LinearProbeParams
 
 
@@ -17,12 +19,26 @@ class FromScratch:
 
     def train(self, data: LabelledImages, params: FromScratchParams, judge: bool = True) -> TrainedNetwork:
         """The network of the epoch that judging chose; of the last one without judging. Raises as fine-tuning does."""
-        return trained_network(data, params, _probe, pretrained=False, judge=judge)
+        return trained_network(data, _lengthened(data, params), _probe, pretrained=False, judge=judge)
 
     def judge(self, data: LabelledImages, params: FromScratchParams, on_epoch: OnEpoch = ignore) -> Judged:
         """Only the judging: no final model."""
-        return judged_training(data, params, _probe, pretrained=False, on_epoch=on_epoch)
+        return judged_training(data, _lengthened(data, params), _probe, pretrained=False, on_epoch=on_epoch)
 
 
 def _probe(features: LabelledFeatures) -> LinearHead:
     return LinearProbe().adapt(features, LinearProbeParams()).head
+
+
+def enough_passes(params: FromScratchParams, items: int) -> int:
+    """Passes an epoch for `min_steps` steps in all: random weights need steps, however few the items are.
+
+    >>> enough_passes(FromScratchParams(epochs=60, min_steps=1000, batch_size=32), 50)
+    9
+    """
+    steps = params.epochs * math.ceil(items / params.batch_size)
+    return max(params.passes, math.ceil(params.min_steps / steps))
+
+
+def _lengthened(data: LabelledImages, params: FromScratchParams) -> FromScratchParams:
+    return params.model_copy(update={"passes": enough_passes(params, len(data.files))})

@@ -11,7 +11,7 @@ import numpy as np
 from tasks.errors import StageInputError
 from tasks.folds import deal_folds
 from tasks.methods.contract import LabelledFeatures, LinearHead
-from tasks.methods.network_contract import LabelledImages, TrainedNetwork
+from tasks.methods.network_contract import Judged, LabelledImages, OnEpoch, TrainedNetwork, ignore
 from tasks.metrics import FloatMatrix, IntVector, log_loss
 from tasks.params import FineTuneParams, TrainingParams
 from tasks.reports.training import EpochScore, JudgedBy, ProbeComparison, TrainingReport
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 Probe = Callable[[LabelledFeatures], LinearHead]
 """Fits the linear probe to some of the items."""
-OnEpoch = Callable[[EpochScore], None]
-
-
-def ignore(_score: EpochScore) -> None:
-    """Hears of an epoch and does nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +39,6 @@ class Judging:
 
     by: JudgedBy
     parts: list[Part]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What judging gave.
-
-    Attributes:
-        rows: the judged items.
-        epochs: one score an epoch, epoch 0 first.
-        logits: (rows, classes) of the chosen epoch.
-        head: of the only part's training, whose network is the final one; None after cross-validation.
-    """
-
-    by: JudgedBy
-    rows: IntVector
-    epochs: list[EpochScore]
-    best_epoch: int
-    stopped_early: bool
-    logits: FloatMatrix
-    against_probe: ProbeComparison | None
-    head: LinearHead | None
 
 
 def trained_network(
@@ -112,7 +86,8 @@ def judged_training(
         on_epoch: hears of each judged epoch; under cross-validation of the first fold's.
     """
     run, judging = _network(data, settings, pretrained), judging_of(data, settings)
-    return _judged(run, data, settings, judging, probe, pretrained, Progress("adapt", 1), on_epoch)
+    progress = Progress("adapt", _steps(data, settings, judging, final=False))
+    return _judged(run, data, settings, judging, probe, pretrained, progress, on_epoch)
 
 
 def judging_of(data: LabelledImages, settings: TrainingParams) -> Judging:
@@ -157,10 +132,11 @@ def _network(data: LabelledImages, settings: TrainingParams, pretrained: bool) -
     return NetworkRun(data, settings, weights)
 
 
-def _steps(data: LabelledImages, settings: TrainingParams, judging: Judging) -> int:
-    """Items to learn from, over all epochs and trainings."""
-    final = 0 if judging.by == "validation" else len(data.files)
-    return settings.epochs * (sum(len(part.learn) for part in judging.parts) + final)
+def _steps(data: LabelledImages, settings: TrainingParams, judging: Judging, final: bool = True) -> int:
+    """Items to learn from, over all epochs and trainings; without the final one where that is not wanted."""
+    items = [len(part.learn) for part in judging.parts]
+    items += [len(data.files)] if final and judging.by != "validation" else []
+    return settings.epochs * settings.passes * sum(items)
 
 
 def _judged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,7 +12,13 @@ from tasks.methods.features import LabelledItems
 from tasks.metrics import FloatMatrix, IntVector
 from tasks.params import BackboneParams
 from tasks.preprocess import Preprocess
-from tasks.reports.training import TrainingReport
+from tasks.reports.training import EpochScore, JudgedBy, ProbeComparison, TrainingReport
+
+OnEpoch = Callable[[EpochScore], None]
+
+
+def ignore(_score: EpochScore) -> None:
+    """Hears of an epoch and does nothing."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,27 @@ class TrainedNetwork:
     report: TrainingReport
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What judging gave.
+
+    Attributes:
+        rows: the judged items.
+        epochs: one score an epoch, epoch 0 first.
+        logits: (rows, classes) of the chosen epoch.
+        head: of the only part's training, whose network is the final one; None after cross-validation.
+    """
+
+    by: JudgedBy
+    rows: IntVector
+    epochs: list[EpochScore]
+    best_epoch: int
+    stopped_early: bool
+    logits: FloatMatrix
+    against_probe: ProbeComparison | None
+    head: LinearHead | None
+
+
 @runtime_checkable
 class NetworkMethod(Method, Protocol[ParamsT]):
     """Trains the network itself."""
@@ -72,4 +100,8 @@ class NetworkMethod(Method, Protocol[ParamsT]):
             DataError: a file changed or cannot be read, or training diverged.
             ParamsError: the settings do not fit the network.
         """
+        ...
+
+    def judge(self, data: LabelledImages, params: ParamsT, on_epoch: OnEpoch = ignore) -> Judged:
+        """Only the judging of `train`, as a search over settings wants it. Raises as `train`."""
         ...

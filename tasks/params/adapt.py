@@ -19,3 +19,6 @@ class AdaptParams(Section):
     from_scratch: Literal["auto", "always", "never"] = Field(
         "auto", description="Whether the same network is trained from scratch as a baseline; auto: where that is quick."
     )
+    from_scratch_settings: FromScratchParams = Field(
+        FromScratchParams(horizontal_flip=False), description="How that baseline is trained."
+    )

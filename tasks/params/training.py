@@ -14,6 +14,7 @@ class TrainingParams(Section):
     """What every training run knows."""
 
     epochs: int = Field(12, ge=1, le=10_000, description="Passes over the training items.")
+    passes: int = Field(1, ge=1, le=10_000, description="Times that each item is learned from in an epoch.")
     batch_size: int = Field(32, ge=2, le=4096, description="Items a step.")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw, or sgd with momentum 0.9.")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Highest rate, of the head and the last block.")
@@ -73,6 +74,10 @@ class FromScratchParams(TrainingParams):
 
     name: Literal["from_scratch"] = "from_scratch"
     epochs: int = Field(60, ge=1, le=10_000, description="Passes over the training items.")
+    min_steps: int = Field(
+        1000, ge=0, description="A small data set gets more passes an epoch, until it comes to so many steps."
+    )
+    learning_rate: float = Field(3e-3, gt=0, le=10, description="Highest rate.")
     augmentation: Literal["none", "light", "standard", "strong"] = Field(
         "standard", description="How training images are varied: crops, then colours, then erased parts too."
     )

@@ -76,7 +76,7 @@ def train(
         folder: of all checkpoints; this training has one of its own in there, named by its digest.
         determinants: JSON-able; what determines the examples' inputs, and all else that the result depends on.
         until: last epoch, where that is earlier than the settings say; the schedule keeps its full length.
-        on_step: hears of every step, how many items it took; the sum is epochs times items, resumed or not.
+        on_step: hears of every step, how many items it took; the sum is epochs x passes x items, resumed or not.
         on_epoch: hears of every epoch's score, the start's first; those of a resumed or found training, too.
     Raises:
         ParamsError: the loss or a weight became infinite or no number.
@@ -137,7 +137,7 @@ class _Training:
         else:
             self.history.load(finished)
             self._catch_up(on_step, on_epoch)
-            on_step((self.last - self.history.last_epoch) * len(self.items.learn))
+            on_step((self.last - self.history.last_epoch) * self._items_an_epoch())
         copy_into(self.moving, finished["weights"])
         return TrainingOutcome(
             history=self.history.scores,
@@ -156,25 +156,28 @@ class _Training:
             best = self.best if self._judge(self.optimizer.param_groups[-1]["lr"], loss) else None
             self._on_first(partial(checkpoints.keep, self._state(), best))
             on_epoch(self.history.scores[-1])
-        on_step((self.last - self.history.last_epoch) * len(self.items.learn))
+        on_step((self.last - self.history.last_epoch) * self._items_an_epoch())
 
     def _catch_up(self, on_step: OnStep, on_epoch: OnEpoch) -> None:
         """Tell of the rows that are there already."""
         for score in self.history.scores:
             on_epoch(score)
-        on_step(self.history.last_epoch * len(self.items.learn))
+        on_step(self.history.last_epoch * self._items_an_epoch())
+
+    def _items_an_epoch(self) -> int:
+        return len(self.items.learn) * self.settings.passes
 
     def _epoch(self, epoch: int, on_step: OnStep) -> float:
-        """Learn from every item once; the mean training loss, nats."""
+        """Learn from every item, `passes` times; the mean training loss, nats."""
         seed = f"{self.settings.seed} {epoch} {self.fabric.global_rank}"
         # Dropout and stochastic depth start anew in every epoch, so that a resumed one draws the same.
         torch.manual_seed(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") >> 1)
         training_mode(self.network, self.depth)
         total, weight = torch.zeros((), device=self.fabric.device), 0.0
-        batches = self.batches.of_epoch(epoch)
-        inputs = prepared(partial(self.items.examples.inputs, self._share(rows), epoch) for rows in batches)
-        for step, (rows, given) in enumerate(zip(batches, inputs, strict=True), (epoch - 1) * self.batches.count):
-            factor = multiplier(self.settings, step, self.batches.count) * self.plateau.multiplier
+        batches, steps = self._batches(epoch), self.batches.count * self.settings.passes
+        inputs = prepared(partial(self.items.examples.inputs, self._share(rows), turn) for turn, rows in batches)
+        for step, ((_, rows), given) in enumerate(zip(batches, inputs, strict=True), (epoch - 1) * steps):
+            factor = multiplier(self.settings, step, steps) * self.plateau.multiplier
             set_rates(self.optimizer, factor)
             labels = torch.from_numpy(self.items.labels[rows].astype(np.int64))
             rows_weight = float(self.weights.cpu()[labels].sum())
@@ -186,6 +189,12 @@ class _Training:
         loss = float(summed) / weight
         self._check(epoch, loss)
         return loss
+
+    def _batches(self, epoch: int) -> list[tuple[int, IntVector]]:
+        """Rows of each step with the number of the pass over all items, from 1 on, whose variants they are."""
+        passes = self.settings.passes
+        turns = range((epoch - 1) * passes + 1, epoch * passes + 1)
+        return [(turn, rows) for turn in turns for rows in self.batches.of_epoch(turn)]
 
     def _step(self, rows: IntVector, given: Inputs, rows_weight: float) -> torch.Tensor:
         """The summed loss of this process' share of a batch; gradients are those of the whole batch's mean."""
