@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,13 +17,12 @@ from typing import Any
 
 import psutil
 
+from flows.drafts import dead_drafts
 from flows.processes import lived_at
 from tasks.errors import WorkspaceError
 from tasks.reports import write_bytes
 from tasks.workspace import Workspace
 
-DRAFT = re.compile(r"^\..+\.(\d+)(-\d+)?\.tmp$")
-"""How `replacing` names a file that it has not finished: with the pid of its writer."""
 GUARD_SECONDS = 3.0
 
 
@@ -167,18 +165,8 @@ def _is_healthy(content: bytes) -> bool:
 
 def _remove_drafts(ws: Workspace) -> list[str]:
     """Remove what interrupted writes left beside the reports and outs; the user's own folders are not touched."""
-    drafts = [draft for folder in (ws.root / "data", ws.root / "models", ws.reports) for draft in _drafts(folder, ws)]
+    folders = (ws.root / "data", ws.root / "models", ws.reports)
+    drafts = [draft for folder in folders for draft in dead_drafts(folder, spared=(ws.raw, ws.sample))]
     for draft in drafts:
         draft.unlink(missing_ok=True)
     return [f"removed {ws.relative(draft)} (left by an interrupted write)" for draft in drafts]
-
-
-def _drafts(folder: Path, ws: Workspace) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        if Path(parent) == ws.root / "data":
-            folders[:] = [name for name in folders if Path(parent, name) not in (ws.raw, ws.sample)]
-        for name in files:
-            match = DRAFT.match(name)
-            draft = Path(parent, name)
-            if match and not lived_at(int(match[1]), draft.lstat().st_mtime):
-                yield draft

@@ -20,6 +20,7 @@ from flows.dvc_commands import dvc_remotes, ensure_dvc, run_dvc
 from flows.dvc_repair import repair
 from flows.erasure import DvcCache, dvc_file_of, forget_results, forget_site_cache, raw_traces
 from flows.forget_plan import Content, Forgetting, Known, is_ours, near_duplicates_of, tables_of
+from flows.forget_trainings import forget_trainings, learned_folders
 from flows.inputs import split_memory_bytes
 from flows.release_items import use_lines, uses_of
 from flows.state import StateRef
@@ -114,6 +115,8 @@ def describe(workspace: Workspace, params: Params, contents: Sequence[Content]) 
             *(f"  {name}" for name in alike),
         ]
     lines.append("features, reports, splits and the trained model are removed; `graft adapt` makes them anew without")
+    if any(folder.is_dir() for folder in learned_folders(workspace)):
+        lines.append("so is the state of every training and search: it does not tell which items it was learned from")
     store = workspace.resolve(params.publish.store)
     uses = uses_of(StateRef(workspace.root), store, [content.sha256 for content in contents])
     return "\n".join([*lines, *use_lines(uses, workspace.relative(store))])
@@ -198,6 +201,10 @@ def _drop_features(workspace: Workspace, _: Params, forgetting: Forgetting) -> N
     forget_rows(workspace.cache, forgetting.sha256s)
 
 
+def _drop_trainings(workspace: Workspace, _: Params, forgetting: Forgetting) -> None:
+    forget_trainings(workspace, forgetting.sha256s)
+
+
 def _drop_results(workspace: Workspace, params: Params, forgetting: Forgetting) -> None:
     forget_results(workspace, DvcCache.of(workspace))
     for page in (workspace.page, workspace.validation_page):
@@ -224,6 +231,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("corrections", _drop_corrections),
     ("files", _delete_files),
     ("features", _drop_features),
+    ("trainings", _drop_trainings),
     ("results", _drop_results),
 )
 """In this order: from the tombstone on the item cannot come back, whatever happens to the rest."""
