@@ -170,14 +170,14 @@ def gc(
     asked for first. What is live, the release before it, the newest two releases and a workspace in which a run works
     are never touched.
     """
-    from flows.forget import ask
+    from flows.consent import ask
     from flows.gc import collect_garbage, parse_size, report_text
 
     limit = None if max_bytes is None else parse_size(max_bytes)
 
     def confirm(releases: str) -> bool:
         terminal = sys.stdin.isatty() and not as_json
-        return yes or ask(releases, False, terminal, question="remove them and all else that may go?", show=say)
+        return yes or ask(releases, "remove them and all else that may go?", False, terminal, show=say)
 
     collection = collect_garbage(Workspace.find(workspace), dry_run, limit, keep_runs, confirm)
     print(collection.model_dump_json() if as_json else report_text(collection))
@@ -249,10 +249,11 @@ def data_forget(
 
     Releases that were trained on them are listed and stay. Interrupted, the same command completes it.
     """
-    from flows.forget import ask, forget_here
+    from flows.consent import ask
+    from flows.forget import forget_here
 
     def confirm(summary: str) -> bool:
-        return ask(summary, yes, sys.stdin.isatty())
+        return ask(summary, "forget them for good?", yes, sys.stdin.isatty())
 
     if not forget_here(Workspace.find(workspace), items, reason, who, confirm, say, dry_run) and not dry_run:
         say("nothing was forgotten")

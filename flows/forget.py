@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import getpass
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,12 +20,13 @@ from flows.dvc_repair import repair
 from flows.erasure import DvcCache, dvc_file_of, forget_results, forget_site_cache, raw_traces
 from flows.forget_plan import Content, Forgetting, Known, is_ours, near_duplicates_of, tables_of
 from flows.forget_trainings import forget_trainings, learned_folders
+from flows.git_user import git_user
 from flows.inputs import split_memory_bytes
 from flows.release_items import use_lines, uses_of
 from flows.state import StateRef
 from flows.table_rows import check_table, remove_rows
 from flows.workspace_lock import check_free, workspace_lock
-from tasks.errors import DataError, StageInputError, UserError, counted
+from tasks.errors import DataError, StageInputError, counted
 from tasks.overlay import Forgotten, read_corrections, read_forgotten, write_corrections, write_forgotten
 from tasks.params import Params, load_params
 from tasks.reports import write_bytes
@@ -237,34 +237,8 @@ STEPS: tuple[tuple[str, Step], ...] = (
 """In this order: from the tombstone on the item cannot come back, whatever happens to the rest."""
 
 
-def ask(
-    summary: str,
-    yes: bool,
-    is_terminal: bool,
-    read: Callable[[str], str] = input,
-    question: str = "forget them for good?",
-    show: Callable[[str], object] = print,
-) -> bool:
-    """Show what will happen and have a person agree.
-
-    Raises:
-        UserError: nobody is there to agree and --yes was not given.
-    """
-    show(summary)
-    sys.stdout.flush()
-    if yes:
-        return True
-    if not is_terminal:
-        raise UserError("this cannot be undone; add --yes to agree to it without being asked")
-    try:
-        answer = read(f"{question} [y/N] ")
-    except EOFError:  # Ctrl-D
-        print(flush=True)
-        return False
-    return answer.strip().lower() in ("y", "yes")
-
-
 def _person(workspace: Workspace) -> str:
-    """Who does this, as git knows them, or the account."""
-    named = subprocess.run(["git", "config", "user.name"], cwd=workspace.root, capture_output=True, text=True)
-    return named.stdout.strip() or getpass.getuser()
+    """Who does this, as git knows them, or the account, which a container may have no name for."""
+    with suppress(KeyError, OSError):
+        return git_user(workspace.root) or getpass.getuser()
+    return f"user {os.getuid()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flows.git_user import git_user
 from flows.label_wishes import KEEP, Fault, Standing, Wish, contradicting, fault_lines, fault_of, wishes_of
 from flows.workspace_lock import workspace_lock
 from tasks.errors import DataError, counted
@@ -83,7 +83,7 @@ def _signed(
     workspace: Workspace, rows: Sequence[FilledRow], options: FixOptions
 ) -> tuple[list[FilledRow], list[Fault]]:
     """Rows with a who and a why, from the row or else from the command line (who: or else from git)."""
-    author = options.who or (_git_user(workspace.root) if any(not row.who for row in rows) else None)
+    author = options.who or (git_user(workspace.root) if any(not row.who for row in rows) else None)
     signed, faults = [], []
     for row in rows:
         keeps = row.action.lower() == KEEP or row.corrected_label == row.label
@@ -127,15 +127,6 @@ def _refusal(sheet: Path, faults: Sequence[Fault]) -> str:
     more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     lines = lines[:SHOWN]
     return "\n".join([f"{sheet}: {counted(len(faults), 'fault')}; nothing was written", *lines, *more])
-
-
-def _git_user(root: Path) -> str | None:
-    """git's user.name, as a commit here would bear it."""
-    try:
-        asked = subprocess.run(["git", "config", "user.name"], cwd=root, capture_output=True, text=True)
-    except OSError:
-        return None
-    return asked.stdout.strip() or None
 
 
 def _summary(

@@ -160,7 +160,7 @@ def test_who_comes_from_git_and_why_must_be_said(desk: Desk) -> None:
 
 
 def test_without_anybody_to_name_the_row_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.label_fix._git_user", lambda _: None)
+    monkeypatch.setattr("flows.label_fix.git_user", lambda _: None)
 
     with pytest.raises(DataError, match=r"row 2 \(cat/1\.png\): no who: fill the column in, give --who"):
         desk.fix(row("cat/1.png", "dog"), options=FixOptions(why="w"))

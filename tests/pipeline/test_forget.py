@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import signal
@@ -16,12 +15,12 @@ from traces import traces
 from flows import forget as command
 from flows.data_commands import add_here
 from flows.dvc_commands import dvc_site_cache, ensure_dvc, run_dvc
-from flows.forget import ask, complete_forgetting, forget_here
+from flows.forget import complete_forgetting, forget_here
 from flows.forget_plan import Known
 from flows.inputs import write_inputs
 from flows.publish import publish
 from tasks.digests import file_sha256
-from tasks.errors import DataError, UserError
+from tasks.errors import DataError
 from tasks.overlay import Correction, read_corrections, read_forgotten, write_corrections
 from tasks.params import load_params
 from tasks.reports import ValidationReport
@@ -273,17 +272,3 @@ def test_only_its_side_tells_how_a_release_knew_it(workspace: Workspace) -> None
         f"unknown for releases published by an earlier Graft:\n  releases/{earlier.name}"
         in forget(workspace, tested, dry_run=True)[0]
     )
-
-
-def test_a_terminal_is_asked_and_a_script_must_agree(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ask("summary", yes=True, is_terminal=False)
-    assert ask("summary", yes=False, is_terminal=True, read=lambda _: " Y ")
-    assert not ask("summary", yes=False, is_terminal=True, read=lambda _: "")
-    with pytest.raises(UserError, match="add --yes"):
-        ask("summary", yes=False, is_terminal=False)
-    assert capsys.readouterr().out == "summary\n" * 4
-
-
-def test_the_end_of_input_at_the_question_means_no(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert not ask("summary", yes=False, is_terminal=True)
