@@ -153,6 +153,7 @@ def _carry_out(workspace: Workspace, params: Params, forgetting: Forgetting, say
         names = ", ".join(objects) or "their objects"
         say(f"a DVC remote may still hold them ({', '.join(remotes)}): delete {names} there")
     say("git's history and Prefect's own logs (PREFECT_HOME, or the server of PREFECT_API_URL) may still name them")
+    say("pages of `graft data check --page`, and copies of reports, may still hold thumbnails of them: delete those")
     say("now: commit data/forgotten.csv and what else git shows as changed, and run `graft adapt`")
 
 

@@ -85,7 +85,12 @@ class Known:
             return {file_sha256(inside[0])}
         spelled = {
             name,
-            *(place.relative_to(root).as_posix() for place in places for root in self.roots if _below(place, root)),
+            *(
+                place.relative_to(root).as_posix()
+                for place in places
+                for root in self.roots
+                if place.is_relative_to(root)
+            ),
         }
         if listed := {sha256 for path, sha256, _ in self.listed if path in spelled}:
             return listed
@@ -99,7 +104,15 @@ class Known:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(
             f"there is no item {name!r}{hint}; give its path as the reports spell it, or its sha256 (8 digits or more)"
+            f"{self._of_tombstones()}"
         )
+
+    def _of_tombstones(self) -> str:
+        """Why a path may mean nothing any more, where something was forgotten before."""
+        if not read_forgotten(self.workspace.forgotten):
+            return ""
+        tombstones = self.workspace.relative(self.workspace.forgotten)
+        return f"; of what was forgotten before {tombstones} keeps the sha256 alone, so give that"
 
     def _by_digest(self, digits: str) -> set[str]:
         tombstones = {row.sha256 for row in read_forgotten(self.workspace.forgotten)}
@@ -167,10 +180,6 @@ def is_ours(workspace: Workspace, file: Path) -> bool:
     anew anyway."""
     real = file.resolve()
     return real.is_relative_to(workspace.root.resolve()) and not real.is_relative_to(workspace.sample.resolve())
-
-
-def _below(place: Path, root: Path) -> bool:
-    return place.is_relative_to(root)
 
 
 def _listed(workspace: Workspace) -> list[tuple[str, str, int]]:

@@ -89,6 +89,7 @@ def test_nothing_of_the_item_is_left_but_the_tombstone_and_the_state(workspace: 
     runs = workspace.root / ".dvc" / "cache" / "runs"
     assert [path for path in runs.rglob("*") if path.is_dir() and not any(path.iterdir())] == []
     assert "Prefect's own logs (PREFECT_HOME" in said
+    assert "pages of `graft data check --page`" in said
     assert not workspace.forgetting.exists()
     (row,) = read_forgotten(workspace.forgotten)
     assert (row.sha256, row.reason, row.who) == (sha256, "asked by the owner", "Ada")
@@ -208,6 +209,17 @@ def test_an_item_goes_by_its_path_or_its_digest(known: Known, template: Workspac
 def test_what_is_no_item_is_named(known: Known, template: Workspace, given: str, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         known.find([given], template.root)
+
+
+def test_a_forgotten_item_goes_by_its_digest_alone(workspace: Workspace) -> None:
+    sha256 = file_sha256(workspace.raw / ITEM)
+    with pytest.raises(DataError, match=r"there is no item 'typo\.png'.*\(8 digits or more\)$"):
+        forget(workspace, "typo.png")
+    forget(workspace, ITEM)
+    with pytest.raises(DataError, match=r"no item 'ember/004\.png'.*data/forgotten\.csv keeps the sha256 alone"):
+        forget(workspace, ITEM)
+    assert "forgot 1 item" in "\n".join(forget(workspace, sha256[:10]))
+    assert [row.sha256 for row in read_forgotten(workspace.forgotten)] == [sha256]
 
 
 def test_dry_run_and_a_no_change_nothing(workspace: Workspace) -> None:
