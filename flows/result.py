@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from tasks.log_lines import LogLine
 from tasks.reports import EvaluationReport, Report
 from tasks.reports.document import Record
+from tasks.workspace import Workspace
 
 State = Literal["released", "refused", "failed", "interrupted"]
 EXIT_CODES: dict[State, int] = {"released": 0, "failed": 1, "refused": 2, "interrupted": 130}
@@ -101,7 +103,13 @@ def closing_line(result: RunResult) -> LogLine:
     return LogLine(f"run {ended}: {result.release or '; '.join(result.reasons)}", LEVELS[result.state])
 
 
-LOG = ".graft/runs/{run_id}.log.jsonl"
+def log_of(run_id: str) -> str:
+    """A run's log as messages name it, from the workspace's root on.
+
+    >>> log_of("1")
+    '.graft/runs/1.log.jsonl'
+    """
+    return Workspace(Path()).run_log(run_id).as_posix()
 
 
 def summary(result: RunResult) -> str:
@@ -125,7 +133,7 @@ def summary(result: RunResult) -> str:
     ending = {
         "released": f"released{done}\n{result.release}",
         "refused": f"refused{done}; the releases before it stand as they were\nsee {evidence}",
-        "failed": f"failed in {result.stopped_in or 'preparation'}; log: {LOG.format(run_id=result.run_id)}",
+        "failed": f"failed in {result.stopped_in or 'preparation'}; log: {log_of(result.run_id)}",
         "interrupted": "interrupted; the releases before it stand as they were",
     }
     return "\n".join([*lines, ending[result.state]])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any
 
-from flows.result import LOG
+from flows.result import log_of
 from flows.tune_conclusion import MORE_TIME
 from tasks.log_lines import LogLine
 from tasks.plots.trial import Trial
@@ -76,7 +76,7 @@ def summary(report: TuneReport) -> str:
     """A few lines for a person: the table, what was judged, what is best, what became of it."""
     lines = [table_text(report.trials)] if report.trials else []
     if report.state != "done":
-        ending = f"{report.state} in {report.stopped_in or 'preparation'}; log: {LOG.format(run_id=report.run_id)}"
+        ending = f"{report.state} in {report.stopped_in or 'preparation'}; log: {log_of(report.run_id)}"
         return "\n".join([*lines, *(f"  - {reason}" for reason in report.reasons), ending])
     by_number = {trial.number: trial for trial in report.trials}
     best = by_number[report.best if report.best is not None else -1]
