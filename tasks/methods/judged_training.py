@@ -122,7 +122,7 @@ def _network(data: LabelledImages, settings: TrainingParams, pretrained: bool) -
         from tasks.methods.network_run import NetworkRun
 
     if not pretrained:
-        return NetworkRun(data, settings, LoadedWeights(None, "random", data.preprocess))
+        return NetworkRun(data, settings, LoadedWeights(None, "random", data.preprocess), settings.seed)
     weights = load(data.backbone, locate(data.backbone, data.root))
     if weights.sha256 != data.weights_sha256:
         raise StageInputError(

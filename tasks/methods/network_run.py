@@ -37,10 +37,11 @@ class NetworkRun:
         views: how many variants of an image are kept below the frozen part; 0: nothing is kept.
     """
 
-    def __init__(self, data: LabelledImages, settings: TrainingParams, weights: LoadedWeights) -> None:
+    def __init__(self, data: LabelledImages, settings: TrainingParams, weights: LoadedWeights, seed: int = 0) -> None:
         """
         Args:
-            weights: what training starts from; their state None: random ones, by the settings' seed.
+            weights: what training starts from.
+            seed: of random ones, where their state is None; 0 gives those that the frozen features were computed with.
         Raises:
             ParamsError: the settings do not fit the network.
             WeightsError: the weights do not.
@@ -48,7 +49,7 @@ class NetworkRun:
         torch.set_num_threads(worker_threads(data.threads))
         self._data, self._settings = data, settings
         self._row = find_backbone(data.backbone.name)
-        self.body = body_of(self._row, weights, settings.seed)
+        self.body = body_of(self._row, weights, seed)
         self._depth = depth_of(self.body, settings)
         self._start = {name: tensor.clone() for name, tensor in self.body.state_dict().items()}
         self._determinants = {
