@@ -24,7 +24,7 @@ from tasks.backbones import registry
 from tasks.backbones.graph import cached_backbone
 from tasks.digests import file_sha256
 from tasks.embed import features_of
-from tasks.params import AdaptParams, BackboneParams, DataParams, Params
+from tasks.params import AdaptParams, BackboneParams, DataParams, LimitsParams, Params
 from tasks.preprocess import Preprocess
 from tasks.reports import write_bytes
 from tasks.tables import EMBEDDING_INDEX, SPLITS, read_table, write_table
@@ -115,6 +115,7 @@ def params_of(root: Path, **adapt: Any) -> Params:
         data=DataParams(path=str(root / "data" / "raw")),
         backbone=BackboneParams(name=NAME, weights=WEIGHTS),
         adapt=AdaptParams.model_validate({"from_scratch": "never", "method": FINE_TUNE, **adapt}),
+        limits=LimitsParams(threads=1),
     )
 
 
