@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,13 @@ class Checkpoints:
         self._folder = folder
 
     def outcome(self) -> dict[str, Any] | None:
-        """What this training gave when it was finished earlier; None: it was not."""
-        return self._read("outcome")
+        """What this training gave when it was finished earlier; None: it was not. Its file's time says when it was
+        last of use."""
+        found = self._read("outcome")
+        if found is not None:
+            with suppress(OSError):
+                os.utime(self._path("outcome"))
+        return found
 
     def state(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
         """The last whole epoch's end and the best weights so far; None: training starts anew."""

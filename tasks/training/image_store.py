@@ -62,9 +62,7 @@ class ImageStore:
     @classmethod
     def under(cls, parent: Path, preprocess: Preprocess, most_bytes: int = MOST_BYTES) -> ImageStore:
         """The store for images of this preprocessing, decoded by the libraries that are installed."""
-        engine = installed_engine().model_dump(mode="json", include={"pillow", "codecs"})
-        key = {"version": STORE_VERSION, "preprocess": preprocess.model_dump(mode="json"), "engine": engine}
-        return cls(parent / value_sha256(key)[:24], most_bytes)
+        return cls(parent / store_key(preprocess), most_bytes)
 
     def get(self, content: str) -> UInt8Image | None:
         """The image of an item, (height, width, 3) uint8, read-only; None where it is not kept or damaged."""
@@ -119,7 +117,11 @@ class ImageStore:
             pixels.unlink(missing_ok=True)
 
     def _read_index(self, index: Path) -> None:
-        data, pixels = index.read_bytes(), index.with_suffix(".bin")
+        pixels = index.with_suffix(".bin")
+        try:
+            data = index.read_bytes()
+        except FileNotFoundError:
+            return  # another run shares the store and threw it away
         if bytes_sha256(data) != index.stem.removeprefix("images-") or not pixels.is_file():
             say(f"training: {index.name[:20]}... is damaged; its images will be decoded again")
             index.unlink(missing_ok=True)
@@ -135,6 +137,13 @@ def _read(place: _Place) -> bytes:
             return os.pread(file.fileno(), place.bytes, place.offset)
     except OSError:
         return b""
+
+
+def store_key(preprocess: Preprocess) -> str:
+    """Names the store of images of this preprocessing, decoded by the libraries that are installed."""
+    engine = installed_engine().model_dump(mode="json", include={"pillow", "codecs"})
+    key = {"version": STORE_VERSION, "preprocess": preprocess.model_dump(mode="json"), "engine": engine}
+    return value_sha256(key)[:24]
 
 
 def forget_images(parent: Path, items: Collection[str]) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from tasks.errors import StageInputError
 from tasks.params.training import FineTuneParams
 from tasks.preprocess import Preprocess
 from tasks.training import frozen_engine
-from tasks.training.activation_folders import forget_activations, is_in_use, make_room
+from tasks.training.activation_folders import forget_activations, in_use, is_in_use, items_of, make_room
 from tasks.training.frozen_engine import for_inference
 from tasks.training.kept_activations import (
     KeptExamples,
@@ -277,6 +280,24 @@ def test_activations_in_use_stay_until_their_reader_is_gone(tmp_path: Path) -> N
     assert not is_in_use(folder)
     make_room(folder.parent, "other", 0)
     assert not folder.exists()
+
+
+def test_a_folder_that_is_removed_before_it_is_held_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, lock = tmp_path / "key", fcntl.flock
+    write(folder / "items.json", b"[]")
+
+    def removed_meanwhile(file: IO[bytes], how: int) -> None:
+        monkeypatch.setattr("tasks.training.activation_folders.fcntl.flock", lock)
+        shutil.rmtree(folder)
+        lock(file, how)
+
+    monkeypatch.setattr("tasks.training.activation_folders.fcntl.flock", removed_meanwhile)
+    with in_use(folder, ["a"]):
+        assert items_of(folder) == {"a"}
+        assert is_in_use(folder)
+    assert not is_in_use(folder)
 
 
 def test_forgotten_items_leave_no_activations(tmp_path: Path) -> None:
