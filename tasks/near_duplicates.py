@@ -9,13 +9,13 @@ compared with all; more are compared within cells of neighbours (`tasks.neighbou
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tasks.chains import NearDuplicates, class_caps, hold_caps
 from tasks.components import IntArray
+from tasks.feature_rows import Features
 from tasks.neighbour_cells import ClosePairs, HalfMatrix, Hashes, close_pairs
 from tasks.params import NearDuplicateParams
 from tasks.whitening import FEWEST_TYPICAL, FloatMatrix, Whitening, chance_cosine, fit_whitening
@@ -28,13 +28,6 @@ EXHAUSTIVE_ITEMS = 10_000
 
 _ROWS, _COLUMNS, _PAIRS = 512, 8192, 65536
 """Block sizes: the memory of the search does not grow with the number of items."""
-
-
-class Features(Protocol):
-    """A (items, width) matrix of finite numbers, in memory or on disk (`tasks.feature_rows`)."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, rows: IntArray | slice, /) -> npt.NDArray[np.floating]: ...
 
 
 def find_near_duplicates(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from tasks.feature_rows import Features
 from tasks.metrics import BoolVector, FloatMatrix, FloatVector, IntVector, log_loss, softmax
 from tasks.principal_axes import Standardisation
 from tasks.ridge import RidgePath, logit_scale
@@ -39,9 +39,7 @@ class OutOfFold:
     probabilities: FloatMatrix
 
 
-def out_of_fold(
-    features: npt.NDArray[np.floating], labels: IntVector, groups: IntVector, classes: int, max_fitted: int
-) -> OutOfFold:
+def out_of_fold(features: Features, labels: IntVector, groups: IntVector, classes: int, max_fitted: int) -> OutOfFold:
     """Ridge on one-hot labels with exact leave-one-group-out, its scores scaled to logits.
 
     One decomposition serves every strength and every held-out group, so that this costs a tenth of k logistic fits;
@@ -50,7 +48,7 @@ def out_of_fold(
     held out and learned at once: its items are not scored.
 
     Args:
-        features: (items, width); may be a memory map, of which blocks are read.
+        features: (items, width); blocks of it are read where it lies on disk.
         labels: (items,) in 0..classes-1.
         groups: (items,) in 0..groups-1; items of one group are held out together.
         max_fitted: most items to learn from; whole groups are taken.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tasks.feature_rows import Features
 from tasks.metrics import BoolVector
 
 NEIGHBOURS = 10
@@ -19,11 +20,11 @@ BLOCK = 2048
 Float32Vector = npt.NDArray[np.float32]
 
 
-def neighbour_distances(features: npt.NDArray[np.floating]) -> Float32Vector:
+def neighbour_distances(features: Features) -> Float32Vector:
     """(items,) mean cosine distance, in [0, 2], of each item to its 10 nearest others.
 
     Args:
-        features: (items, width), finite; may be a memory map, of which blocks are read.
+        features: (items, width), finite; blocks of it are read where it lies on disk.
     Source: Y. Sun, Y. Ming, X. Zhu and Y. Li, "Out-of-Distribution Detection with Deep Nearest Neighbors", ICML 2022
         (unit embeddings), with the mean over the neighbours as in cleanlab 2.9 OutOfDistribution.
     """

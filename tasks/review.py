@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.errors import counted
+from tasks.feature_rows import check_index, open_item_features
 from tasks.metrics import IntVector
 from tasks.out_of_fold import OutOfFold, out_of_fold
 from tasks.outliers import neighbour_distances
@@ -31,7 +32,7 @@ from tasks.review_findings import (
     outliers,
     ranked,
 )
-from tasks.review_items import confirmed_items, contradicting_copies, group_numbers, label_names, read_features
+from tasks.review_items import confirmed_items, contradicting_copies, group_numbers, label_names
 from tasks.review_sheet import sheet_bytes
 from tasks.stage import run_stage, say
 from tasks.tables import SPLITS, read_table
@@ -73,12 +74,16 @@ def _not_reviewed(workspace: Workspace) -> ReviewReport:
 def _reviewed(workspace: Workspace, params: Params) -> ReviewReport:
     # to_pylist alone: Arrow imports pandas, for half a second, before it converts anything else.
     splits = read_table(workspace.splits, SPLITS)
-    features = read_features(workspace, splits)
+    check_index(workspace, splits, workspace.splits, "split")
     labels = np.array(splits["label_index"].to_pylist(), dtype=np.int64)
     names = label_names(splits)
     decided = confirmed_items(splits, workspace, params.data.label_aliases)
     pairs = _near(splits, SplitReport.read(workspace.split_report).near_duplicates)
-    with ThreadPoolExecutor(1, "import") as loading, one_blas_thread():
+    with (
+        open_item_features(workspace) as features,
+        ThreadPoolExecutor(1, "import") as loading,
+        one_blas_thread(),
+    ):
         # The page's libraries take a second to import; the algebra runs meanwhile, outside the interpreter lock.
         for library in ("matplotlib.backends.backend_svg", "pyarrow.dataset"):
             loading.submit(import_module, library)

@@ -1,4 +1,4 @@
-"""What review looks at: the accepted items with their features, groups and labels, and the copies that contradict."""
+"""What review looks at: the accepted items with their groups and labels, and the copies that contradict."""
 
 from __future__ import annotations
 
@@ -7,42 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from tasks.errors import StageInputError
 from tasks.metrics import BoolVector, IntVector
 from tasks.overlay import read_corrections
 from tasks.reports import ReviewEntry
 from tasks.reports.review import SET_ASIDE
-from tasks.tables import EMBEDDING_INDEX, ITEMS, read_table
+from tasks.tables import ITEMS, read_table
 from tasks.workspace import Workspace
 
 DECIDE_ONCE = "decide in one row, it holds for every copy"
-"""In place of the side of an item that validate let on no side."""
-
-
-def read_features(workspace: Workspace, splits: pa.Table) -> npt.NDArray[np.floating]:
-    """A memory map of the (items, width) features: a million rows are read in blocks.
-
-    Raises:
-        StageInputError: they are missing, damaged, or not of these items.
-    """
-    index = read_table(workspace.embedding_index, EMBEDDING_INDEX)
-    if not index.equals(splits.select(EMBEDDING_INDEX.names)):
-        raise StageInputError(
-            f"{workspace.embedding_index} lists other items than {workspace.splits}; run `graft adapt` (stage split)"
-        )
-    try:
-        features: npt.NDArray[np.floating] = np.load(workspace.features, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
-        raise StageInputError(f"{workspace.features} cannot be read ({err}); run `graft adapt` (stage embed)") from err
-    if features.ndim != 2 or len(features) != splits.num_rows:
-        raise StageInputError(
-            f"{workspace.features} has the shape {features.shape}, expected {splits.num_rows} rows; run `graft adapt` "
-            "(stage embed)"
-        )
-    return features
+"""What the reason of such a copy ends with."""
 
 
 def label_names(splits: pa.Table) -> dict[int, str]:

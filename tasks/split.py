@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 
 from tasks.chains import NearDuplicates, spanning_pairs
 from tasks.components import IntArray
-from tasks.errors import DataError, StageInputError
-from tasks.feature_rows import FeatureRows, open_features
+from tasks.errors import DataError
+from tasks.feature_rows import check_index, open_item_features
 from tasks.grouping import LEFT_OUT, SIDES, Items, item_columns
 from tasks.near_duplicates import find_near_duplicates
 from tasks.params import Params
 from tasks.reports import LeftOut, NearDuplicatePair, SplitReport, TightenedChain
 from tasks.splitting import BRIDGES_SPLIT, Division, divide, earlier_sides, label_order, needs_out_of_fold
 from tasks.stage import run_stage, say
-from tasks.tables import EMBEDDING_INDEX, ITEMS, SPLIT_MEMORY, SPLITS, read_table, write_table
+from tasks.tables import ITEMS, SPLIT_MEMORY, SPLITS, read_table, write_table
 from tasks.workspace import Workspace
 
 _READ = ["path", "sha256", "label", "group", "split", "perceptual_hash", "status"]
@@ -38,7 +38,7 @@ def split(workspace: Workspace, params: Params) -> None:
     if not table.num_rows:
         raise DataError("no accepted items; reports/validation.json says why each was set aside")
     memory = read_table(workspace.splits_lock, SPLIT_MEMORY)
-    _check_index(workspace, table)
+    check_index(workspace, table, workspace.items, "embed")
     items = item_columns(table)
     content, duplicates = _near_duplicates(workspace, items, table["perceptual_hash"].to_numpy(), params)
     division = divide(items, content[duplicates.pairs], earlier_sides(memory, items), params.split)
@@ -50,41 +50,22 @@ def split(workspace: Workspace, params: Params) -> None:
     say("\n".join([said, *(f"  {note}" for note in report.notes)]))
 
 
-def _check_index(workspace: Workspace, table: pa.Table) -> None:
-    index = read_table(workspace.embedding_index, EMBEDDING_INDEX)
-    if not index.equals(table.select(EMBEDDING_INDEX.names)):
-        raise StageInputError(
-            f"{workspace.embedding_index} lists other items than {workspace.items}; run `graft adapt` (stage embed)"
-        )
-
-
 def _near_duplicates(
     workspace: Workspace, items: Items, hashes: npt.NDArray[np.uint64], params: Params
 ) -> tuple[IntArray, NearDuplicates]:
     """The first item with each content, since copies need no second comparison, and the near-duplicates among them."""
     _, content = np.unique(items.contents, return_index=True)
     content = np.sort(content).astype(np.int64)
-    mend = "run `graft adapt` (stage embed)"
-    try:
-        with open_features(workspace.features) as features:
-            _require_rows(workspace, features, len(items), mend)
-            found = find_near_duplicates(
-                hashes[content],
-                features.choose(content),
-                items.classes[content],
-                params.split.near_duplicates,
-                # By content digest: as good as random, and the same draw when folders are renamed.
-                np.argsort(items.contents[content]),
-            )
-    except (OSError, ValueError, EOFError) as err:
-        raise StageInputError(f"{workspace.features} cannot be read ({err}); {mend}") from err
+    with open_item_features(workspace) as features:
+        found = find_near_duplicates(
+            hashes[content],
+            features.choose(content),
+            items.classes[content],
+            params.split.near_duplicates,
+            # By content digest: as good as random, and the same draw when folders are renamed.
+            np.argsort(items.contents[content]),
+        )
     return content, found
-
-
-def _require_rows(workspace: Workspace, features: FeatureRows, expected: int, mend: str) -> None:
-    if len(features) != expected:
-        shape = f"({len(features)}, {features.width})"
-        raise StageInputError(f"{workspace.features} has the shape {shape}, expected ({expected}, width); {mend}")
 
 
 def _splits_table(table: pa.Table, items: Items, division: Division, order: IntArray) -> pa.Table:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.errors import DataError, StageInputError
+from tasks.feature_rows import open_item_features
 from tasks.methods.contract import Float32Array, LabelledFeatures
 from tasks.metrics import IntVector
 from tasks.tables import EMBEDDING_INDEX, SPLITS, read_table
@@ -65,7 +66,7 @@ def read_labelled_items(workspace: Workspace) -> LabelledItems:
     """
     splits = read_table(workspace.splits, SPLITS)
     index = read_table(workspace.embedding_index, EMBEDDING_INDEX)
-    rows, features = splits.to_pydict(), _read_features(workspace, index.num_rows)
+    rows = splits.to_pydict()
     place = {key: row for row, key in enumerate(zip(*index.to_pydict().values(), strict=True))}
     placed = [row for row, side in enumerate(rows["side"]) if side != "left_out"]
     wanted = [(rows["path"][row], rows["sha256"][row]) for row in placed]
@@ -76,6 +77,9 @@ def read_labelled_items(workspace: Workspace) -> LabelledItems:
             f"{strangers[0]}; run `graft adapt` (stages embed and split)"
         )
     names = [name for _, name in sorted(set(zip(rows["label_index"], rows["label"], strict=True)))]
+    # Whoever learns from an item says whether its features are numbers.
+    with open_item_features(workspace, finite=False) as matrix:
+        features = matrix[np.array([place[key] for key in wanted], dtype=np.int64)]
     groups = [rows["group"][row] or f"item:{rows['path'][row]}" for row in placed]
     return LabelledItems(
         names=names,
@@ -84,18 +88,5 @@ def read_labelled_items(workspace: Workspace) -> LabelledItems:
         sides=[rows["side"][row] for row in placed],
         labels=np.array([rows["label_index"][row] for row in placed], dtype=np.int64),
         groups=np.unique(np.array(groups, dtype=str), return_inverse=True)[1].astype(np.int64),
-        features=features[[place[key] for key in wanted]],
+        features=features,
     )
-
-
-def _read_features(workspace: Workspace, rows: int) -> Float32Array:
-    try:
-        features = np.load(workspace.features, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
-        raise StageInputError(f"{workspace.features} cannot be read ({err}); run `graft adapt` (stage embed)") from err
-    if features.ndim != 2 or len(features) != rows or features.dtype != np.float32:
-        raise StageInputError(
-            f"{workspace.features} holds {features.dtype} {features.shape}, its index names {rows} rows of float32; "
-            "run `graft adapt` (stage embed)"
-        )
-    return np.asarray(features)

@@ -177,7 +177,7 @@ def other_content(workspace: Workspace) -> None:
         (no_features, r"features\.npy cannot be read"),
         (truncated_features, r"features\.npy cannot be read"),
         (pickled_features, r"features\.npy cannot be read"),
-        (other_rows, r"its index names 108 rows"),
+        (other_rows, r"has the shape \(107, 24\), expected 108 rows, as many as its index names"),
         (other_width, r"23 features an item, models/backbone/ gives 24"),
         (not_finite, r"not finite"),
         (other_content, r"no features of 108 items of data/splits\.parquet, such as bee/000\.png"),
