@@ -164,7 +164,7 @@ def gc(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Remove what nothing refers to from caches, run workspaces, checkpoints and DVC's cache.
+    """Remove what nothing refers to from caches, trainings, run workspaces and DVC's cache.
 
     With --max-bytes also the least recently used of what may be of use, old releases among it: those are named and
     asked for first. What is live, the release before it, the newest two releases and a workspace in which a run works

@@ -14,6 +14,11 @@ _DRAFT = re.compile(r"^\..+\.(\d+)(-\d+)?\.tmp$")
 """How `replacing` names a file that it has not finished: with the pid of its writer."""
 
 
+def is_draft(name: str) -> bool:
+    """Whether a file's name is that of a draft, finished by nobody yet."""
+    return _DRAFT.match(name) is not None
+
+
 def dead_drafts(folder: Path, spared: Collection[Path] = ()) -> Iterator[Path]:
     """Every draft below `folder`, but for the folders `spared`, that no living process writes."""
     for parent, folders, files in os.walk(folder):

@@ -7,19 +7,21 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from flows.desk import new_run_id
 from flows.dvc_garbage import dvc_holdings, remove_unused
-from flows.holdings import Holding, cached, checkpoints, discard, held_lock, leftovers, run_workspaces, runs
+from flows.holdings import Holding, cached, discard, held_lock, leftovers, run_workspaces, runs
 from flows.live_releases import reasons_to_stay, stored_releases
 from flows.store import store_lock
+from flows.training_holdings import training_holdings
 from flows.workspace_lock import check_free, workspace_lock
 from tasks.errors import ParamsError, WorkspaceError, counted
 from tasks.params import load_params
 from tasks.reports.document import Record
 from tasks.stage import say
+from tasks.training.activation_folders import unused
 from tasks.workspace import Workspace
 
 KEEP_RUNS = 20
@@ -28,13 +30,15 @@ UNITS = {
     **{f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", 1)},
     **{f"{prefix}ib": 1024**power for power, prefix in enumerate("kmgt", 1)},
 }
+PARTS = {"feature rows": "shard", "decoded images": "file"}
+"""What single ones go of, so that no more goes than is asked for."""
 CACHE_LOCK = ".gc.lock"
 LEAST_BARE_SIZE = 10**6
 """A number without a unit below this is a slip: who writes 5 means 5GB. 0 is the same in every unit."""
 
 
 class Piece(Record):
-    """What goes or stays, with the reason; feature rows of one kind are one line."""
+    """What goes or stays, with the reason; feature rows of one kind are one line, as are decoded images."""
 
     kind: str
     name: str
@@ -138,12 +142,12 @@ def _judged(
 def find_holdings(workspace: Workspace, keep_runs: int = KEEP_RUNS) -> list[Holding]:
     """All that takes room on Graft's account, by kind."""
     store = workspace.resolve(load_params(workspace.params).publish.store)
-    private = [workspace.private / name for name in ("checkpoints", "worktrees")] + [workspace.cache / "backbones"]
+    now = time.time()
     return [
-        *leftovers(private),
-        *cached(workspace, time.time()),
+        *leftovers(workspace, now),
+        *cached(workspace, now),
+        *training_holdings(workspace, now),
         *dvc_holdings(workspace),
-        *checkpoints(workspace),
         *run_workspaces(workspace),
         *runs(workspace, keep_runs),
         *stored_releases(workspace, store),
@@ -178,8 +182,16 @@ def _sweep(workspace: Workspace, going: Sequence[tuple[Holding, str]]) -> list[H
     with _nobody_else_collects(workspace.cache) as alone:
         spared += [] if alone else in_cache
         for piece in in_cache if alone else []:
-            _discard_all(piece)
+            spared += [] if _remove_cached(piece) else [piece]
     return spared + _sweep_store(workspace, store, stored)
+
+
+def _remove_cached(piece: Holding) -> bool:
+    """False: a training has begun to use it."""
+    with unused(piece.paths[0]) if piece.kind == "kept activations" else nullcontext(True) as free:
+        if free:
+            _discard_all(piece)
+    return free
 
 
 def _sweep_store(workspace: Workspace, store: Path, stored: Sequence[Holding]) -> list[Holding]:
@@ -278,5 +290,5 @@ def report_text(collection: Collection) -> str:
 
 
 def _line(verb: str, piece: Piece) -> str:
-    many = f" ({piece.pieces} shards)" if piece.kind == "feature rows" else ""
+    many = f" ({counted(piece.pieces, PARTS[piece.kind])})" if piece.kind in PARTS else ""
     return f"{verb:<8} {size_text(piece.bytes):>8}  {piece.kind} {piece.name}{many}: {piece.reason}"

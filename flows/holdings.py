@@ -6,12 +6,13 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from flows.drafts import dead_drafts, is_draft
 from flows.result import RunResult, Timings
 from flows.store import LEAVING
 from tasks.backbones.feature_cache import cache_folder, rows_key
@@ -20,7 +21,17 @@ from tasks.reports.backbone import BackboneReport
 from tasks.workspace import Workspace
 
 Kind = Literal[
-    "backbone graph", "feature rows", "DVC objects", "checkpoint", "run workspace", "run", "release", "leftover"
+    "backbone graph",
+    "feature rows",
+    "decoded images",
+    "kept activations",
+    "DVC objects",
+    "checkpoint",
+    "search",
+    "run workspace",
+    "run",
+    "release",
+    "leftover",
 ]
 
 
@@ -57,7 +68,7 @@ def cached(workspace: Workspace, now: float) -> list[Holding]:
     Where the workspace has no backbone right now (a fresh clone, after `graft data forget`), none is garbage: the next
     run would need one of them again.
     """
-    shared, current = is_shared(workspace), _current_backbone(workspace)
+    shared, current = is_shared(workspace), current_backbone(workspace)
     return [*_graphs(workspace, shared, current, now), *_rows(workspace, shared, current)]
 
 
@@ -67,7 +78,7 @@ def is_shared(workspace: Workspace) -> bool:
 
 
 def _graphs(workspace: Workspace, shared: bool, current: BackboneReport | None, now: float) -> Iterator[Holding]:
-    for folder in _folders(workspace.cache / "backbones"):
+    for folder in folders(workspace.cache / "backbones"):
         report = _backbone(folder / "backbone.json")
         live = report is not None and current is not None and report.graph_sha256 == current.graph_sha256
         name = f"{report.architecture} {report.weights} ({folder.name})" if report else folder.name
@@ -88,22 +99,10 @@ LATELY_SECONDS = 25 * 3600.0
 
 def _rows(workspace: Workspace, shared: bool, current: BackboneReport | None) -> Iterator[Holding]:
     live = rows_key(current.graph_sha256, current.preprocess, current.engine_sha256) if current else None
-    for folder in _folders(cache_folder(workspace.cache, "x").parent):
+    for folder in folders(cache_folder(workspace.cache, "x").parent):
         garbage = None if shared or live in (None, folder.name) else "of another backbone, preprocessing or engine"
         for shard in sorted(folder.glob("rows-*.npz")):
             yield holding("feature rows", folder.name, [shard], garbage=garbage)
-
-
-def checkpoints(workspace: Workspace) -> Iterator[Holding]:
-    """Of trainings: once a later run has come to its end, nobody will resume an older one."""
-    ended = max(
-        (run.stat().st_mtime for run in workspace.run_result("x").parent.glob("*.json") if _ended(run)), default=0
-    )
-    for folder in _folders(workspace.private / "checkpoints"):
-        piece = holding("checkpoint", folder.name, [folder])
-        written = max((stat.st_mtime for stat in _stats(folder)), default=0.0)
-        keep = None if written < ended else "a training that was interrupted goes on from it"
-        yield replace(piece, keep=keep, garbage=None if keep else "a run has ended since it was written")
 
 
 def runs(workspace: Workspace, keep_runs: int) -> Iterator[Holding]:
@@ -121,7 +120,7 @@ def runs(workspace: Workspace, keep_runs: int) -> Iterator[Holding]:
 
 def run_workspaces(workspace: Workspace) -> Iterator[Holding]:
     """Workspaces that single runs had of their own; one that somebody holds stays."""
-    for folder in _folders(workspace.private / "worktrees"):
+    for folder in folders(workspace.private / "worktrees"):
         with held_lock(Workspace(folder)) as free:
             keep = None if free else "a run is working in it"
         yield holding("run workspace", folder.name, [folder], keep, None if keep else "no run is working in it")
@@ -145,11 +144,26 @@ def held_lock(workspace: Workspace) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def leftovers(folders: Sequence[Path]) -> Iterator[Holding]:
-    """What a removal that was killed in the middle had renamed already."""
-    for folder in folders:
-        for path in sorted(folder.glob(f"{LEAVING}*")):
-            yield holding("leftover", path.name, [path], garbage="a removal was interrupted")
+def leftovers(workspace: Workspace, now: float) -> Iterator[Holding]:
+    """What a removal that was killed in the middle had renamed already, and what killed writers had begun."""
+    places = [
+        workspace.checkpoints,
+        workspace.private / "tune",
+        workspace.private / "worktrees",
+        *(workspace.cache / name for name in ("backbones", "images", "activations")),
+    ]
+    for path in (path for place in places for path in sorted(place.glob(f"{LEAVING}*"))):
+        yield holding("leftover", path.name, [path], garbage="a removal was interrupted")
+    for place in (workspace.checkpoints, workspace.private / "tune", workspace.cache):
+        for path in sorted(dead_drafts(place)):
+            piece = holding("leftover", path.name, [path], garbage="a write was interrupted")
+            # The process id of a draft in a shared cache may be another machine's.
+            if not place.is_relative_to(workspace.cache) or not is_shared(workspace) or _is_old(piece, now):
+                yield piece
+
+
+def _is_old(piece: Holding, now: float) -> bool:
+    return now - piece.used_at > LATELY_SECONDS
 
 
 def discard(path: Path) -> None:
@@ -164,7 +178,8 @@ def discard(path: Path) -> None:
     shutil.rmtree(leaving, ignore_errors=True)
 
 
-def _current_backbone(workspace: Workspace) -> BackboneReport | None:
+def current_backbone(workspace: Workspace) -> BackboneReport | None:
+    """What the last run embedded with; None where there is none right now."""
     return _backbone(workspace.backbone / "backbone.json")
 
 
@@ -175,9 +190,14 @@ def _backbone(file: Path) -> BackboneReport | None:
         return None
 
 
+def results_of_ended_runs(workspace: Workspace) -> list[Path]:
+    """Of runs that came to a verdict; what one that failed has trained, the next goes on with."""
+    return [file for file in workspace.run_result("x").parent.glob("*.json") if _ended(file)]
+
+
 def _ended(file: Path) -> bool:
     with suppress(GraftError, OSError):
-        return RunResult.read(file).state != "failed"
+        return RunResult.read(file).state in ("released", "refused")
     return False
 
 
@@ -187,16 +207,21 @@ def _standing_run(workspace: Workspace) -> str | None:
     return None
 
 
-def _folders(parent: Path) -> list[Path]:
+def folders(parent: Path) -> list[Path]:
+    """Every folder in there but hidden ones, in order; none where there is no such place."""
     if not parent.is_dir():
         return []
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _stats(path: Path) -> list[os.stat_result]:
-    """Of a file, or of every file in a folder; links are not followed."""
+    """Of a file, or of every file in a folder but drafts; links are not followed."""
+    if not path.is_dir() or path.is_symlink():
+        entries = iter([path])
+    else:
+        entries = (entry for entry in path.rglob("*") if not is_draft(entry.name))
     found = []
-    for entry in path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]:
+    for entry in entries:
         with suppress(OSError):
             stat = entry.lstat()
             found += [] if entry.is_dir() and not entry.is_symlink() else [stat]
