@@ -33,8 +33,8 @@ def _probe(features: LabelledFeatures) -> LinearHead:
 def enough_passes(params: FromScratchParams, items: int) -> int:
     """Passes an epoch for `min_steps` steps in all: random weights need steps, however few the items are.
 
-    >>> enough_passes(FromScratchParams(epochs=60, min_steps=1000, batch_size=32), 50)
-    9
+    >>> enough_passes(FromScratchParams(epochs=60, min_steps=600, batch_size=32), 50)
+    5
     """
     steps = params.epochs * math.ceil(items / params.batch_size)
     return max(params.passes, math.ceil(params.min_steps / steps))

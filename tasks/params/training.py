@@ -75,9 +75,6 @@ class FromScratchParams(TrainingParams):
     name: Literal["from_scratch"] = "from_scratch"
     epochs: int = Field(60, ge=1, le=10_000, description="Passes over the training items.")
     min_steps: int = Field(
-        1000, ge=0, description="A small data set gets more passes an epoch, until it comes to so many steps."
+        600, ge=0, description="A small data set gets more passes an epoch, until it comes to so many steps."
     )
     learning_rate: float = Field(3e-3, gt=0, le=10, description="Highest rate.")
-    augmentation: Literal["none", "light", "standard", "strong"] = Field(
-        "standard", description="How training images are varied: crops, then colours, then erased parts too."
-    )
