@@ -90,6 +90,9 @@ class Timings(Report):
     memory_gb: dict[str, float] = {}
 
 
+BASELINES = {"linear_probe": "the linear probe", "from_scratch": "the same network from scratch"}
+"""What a baseline is called where its name alone does not say it."""
+
 EVIDENCE = {"validate": "reports/validation.html", "qualify": "reports/qualification.json"}
 """What to look at after a refusal in a stage; gate's, and so the default, is the report page."""
 
@@ -122,9 +125,11 @@ def summary(result: RunResult) -> str:
                 f"{name:<10} {value:.3f}  ({interval.confidence:.0%} CI {interval.low:.3f} to {interval.high:.3f}, "
                 f"{result.test_items} test items)"
             )
+    called = {name: BASELINES.get(name, name.replace("_", " ")) for name in result.baselines}
+    width = max(map(len, called.values()), default=0)
     for name, line in result.baselines.items():
         lines.append(
-            f"  against {name.replace('_', ' '):<11} {line.accuracy:.3f}  gain {line.gain:+.3f} "
+            f"  against {called[name]:<{width}} {line.accuracy:.3f}  gain {line.gain:+.3f} "
             f"({line.gain_low:+.3f} to {line.gain_high:+.3f})"
         )
     lines += [f"  - {reason}" for reason in result.reasons]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -59,7 +59,7 @@ class FineTuneParams(TrainingParams):
     """Trains the last blocks of the pretrained network and its head, from the linear probe on."""
 
     name: Literal["fine_tune"] = "fine_tune"
-    blocks: int | Literal["all"] = Field(
+    blocks: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         4, description="How many of the last blocks are trained (at least 1), or all; the others stay frozen."
     )
     layer_decay: Share = Field(0.8, description="Each block below the last learns at the rate above it times this.")
