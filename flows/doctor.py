@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
@@ -13,7 +14,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 from flows.dvc_commands import run_dvc
-from flows.limits import EVERYTHING, disk_shortfalls, memory_shortfalls, thread_warnings
+from flows.limits import EVERYTHING, disk_shortfalls, memory_shortfalls, thread_warnings, training_notes
 from flows.memory import available_bytes
 from tasks.errors import GraftError
 from tasks.params import load_params
@@ -128,7 +129,7 @@ def _limits(workspace: Workspace) -> list[Finding]:
         mend = "mend .dvc/config first"
         return [Finding(check="disk", state="wrong", detail=str(err).splitlines()[0], mend=mend)]
     found = [
-        _short("disk", disk, f"{_free_gb(workspace):.1f} GB free"),
+        _short("disk", disk, f"{_free_gb(workspace):.1f} GB free", training_notes(workspace, params, EVERYTHING)),
         _short("memory", memory, f"{available_bytes() / 1e9:.1f} GB available"),
     ]
     threads = thread_warnings(params, EVERYTHING)
@@ -142,11 +143,13 @@ def _free_gb(workspace: Workspace) -> float:
     return shutil.disk_usage(workspace.root).free / 1e9
 
 
-def _short(check: str, shortfalls: list[str], well: str) -> Finding:
-    if not shortfalls:
+def _short(check: str, shortfalls: list[str], well: str, notes: Sequence[str] = ()) -> Finding:
+    lines = [*shortfalls, *notes]
+    if not lines:
         return Finding(check=check, state="ok", detail=well)
-    detail, mends = zip(*(line.split("; ", 1) for line in shortfalls), strict=True)
-    return Finding(check=check, state="wrong", detail="; ".join(detail), mend="; ".join(dict.fromkeys(mends)))
+    detail, mends = zip(*(line.split("; ", 1) for line in lines), strict=True)
+    state: Literal["note", "wrong"] = "wrong" if shortfalls else "note"
+    return Finding(check=check, state=state, detail="; ".join(detail), mend="; ".join(dict.fromkeys(mends)))
 
 
 def _dvc_setting(workspace: Workspace, name: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from flows.dvc_commands import dvc_cache_dir
@@ -26,7 +27,7 @@ def check_limits(workspace: Workspace, params: Params, due: Sequence[str]) -> li
     if short:
         lines = "\n".join(f"  {line}" for line in short)
         raise WorkspaceError(f"there is not enough room to start; nothing was run:\n{lines}")
-    return thread_warnings(params, due)
+    return [*thread_warnings(params, due), *training_notes(workspace, params, due)]
 
 
 def shortfalls(workspace: Workspace, params: Params, due: Sequence[str]) -> list[str]:
@@ -45,11 +46,40 @@ def thread_warnings(params: Params, due: Sequence[str]) -> list[str]:
     ]
 
 
+def training_notes(workspace: Workspace, params: Params, due: Sequence[str]) -> list[str]:
+    """A line where training may keep more activations of its frozen part than the cache's disk has room for.
+
+    It is no shortfall: what they take is known only to the training, and may be a hundredth of it.
+    """
+    method, kept = params.adapt.method, workspace.cache / "activations"
+    if "adapt" not in due or method.name != "fine_tune" or method.blocks == "all" or method.keep_frozen == "never":
+        return []
+    # Those of earlier trainings count: they make room.
+    room = (free_bytes(workspace.cache) + size_below(kept)) / 1e9
+    if room >= method.frozen_cache_gb:
+        return []
+    return [
+        f"adapt may keep up to {method.frozen_cache_gb:.15g} GB of activations (adapt.method.frozen_cache_gb), and "
+        f"{kept} has room for {_gb(room)} GB; lower adapt.method.frozen_cache_gb, or free disk (`graft gc --dry-run` "
+        "shows what may go)"
+    ]
+
+
+def size_below(folder: Path) -> int:
+    """Bytes of all files in a folder; 0 where there is none."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            total += path.lstat().st_size if path.is_file() else 0
+    return total
+
+
 def places_written(workspace: Workspace, params: Params, stage: str) -> list[Path]:
     """The folders that a stage, or publish, writes to; they need not exist yet."""
     if stage == "publish":
         return [workspace.resolve(params.publish.store)]
-    own = [workspace.cache] if stage == "embed" else []
+    trains = params.adapt.method.name != "linear_probe" or params.adapt.from_scratch != "never"
+    own = [workspace.cache] if stage == "embed" or (stage == "adapt" and trains) else []
     return [workspace.root, dvc_cache_dir(workspace), *own]
 
 

@@ -73,6 +73,53 @@ def test_more_threads_than_cores_are_a_warning(toy: Toy, small_machine: None) ->
     assert check_limits(toy.workspace, params, limits.EVERYTHING) == [line]
 
 
+@pytest.mark.parametrize(
+    ("method", "notes"),
+    [
+        ({"name": "linear_probe"}, 0),
+        ({"name": "fine_tune"}, 1),
+        ({"name": "fine_tune", "frozen_cache_gb": 2}, 0),
+        ({"name": "fine_tune", "keep_frozen": "never"}, 0),
+        ({"name": "fine_tune", "blocks": "all"}, 0),
+        ({"name": "from_scratch"}, 0),
+    ],
+)
+def test_room_for_fewer_activations_than_training_may_keep_is_a_note(
+    toy: Toy, small_machine: None, method: dict[str, object], notes: int
+) -> None:
+    params = parse_params({"adapt": {"method": method}})
+    found = check_limits(toy.workspace, params, ["adapt"])
+    assert len(found) == notes
+    assert all("up to 4 GB of activations (adapt.method.frozen_cache_gb), and" in line for line in found)
+    assert all("has room for 2 GB; lower adapt.method.frozen_cache_gb" in line for line in found)
+    assert check_limits(toy.workspace, params, ["gate"]) == []
+
+
+def test_activations_that_are_there_make_room_for_others(toy: Toy, small_machine: None) -> None:
+    params = parse_params({"adapt": {"method": {"name": "fine_tune", "frozen_cache_gb": 2.000001}}})
+    assert len(check_limits(toy.workspace, params, ["adapt"])) == 1
+    file = toy.workspace.cache / "activations" / "key" / "000000-x.f32"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(bytes(1000))
+    assert check_limits(toy.workspace, params, ["adapt"]) == []
+
+
+def test_doctor_tells_of_the_room_for_activations_without_calling_it_wrong(toy: Toy, small_machine: None) -> None:
+    (toy.root / "params.yaml").write_text("adapt: {method: {name: fine_tune}}\n")
+    found = {finding.check: finding for finding in examine(toy.workspace)}
+    assert found["disk"].state == "note"
+    assert "adapt.method.frozen_cache_gb" in found["disk"].detail
+    assert found["disk"].mend.startswith("lower adapt.method.frozen_cache_gb")
+
+
+def test_a_training_needs_disk_where_the_cache_lies(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    probe = parse_params({"adapt": {"from_scratch": "never"}})
+    training = parse_params({"adapt": {"method": {"name": "fine_tune"}}})
+    written = [limits.places_written(toy.workspace, params, "adapt")[2:] for params in (probe, training)]
+    assert written == [[], [tmp_path / "cache"]]
+
+
 def test_doctor_shows_what_a_run_would_be_short_of(toy: Toy, small_machine: None) -> None:
     (toy.root / "params.yaml").write_text(
         "limits: {threads: 999, stages: {embed: {memory_gb: 8}, publish: {free_disk_gb: 9}}}\n"
