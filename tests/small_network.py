@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from small_workspace import CLASSES, picture
+from ruamel.yaml import YAML
+from small_workspace import CLASSES, change_params, make_workspace, picture
 from torch import nn
 from torchvision.models import AlexNet_Weights
 from torchvision.models._api import BUILTIN_MODELS
@@ -151,6 +152,21 @@ def write_pictures(root: Path, per_side: dict[str, int]) -> Workspace:
         "reason": [None] * len(files),
     }
     write_table(pa.table(columns, schema=SPLITS), workspace.splits)
+    return workspace
+
+
+def make_training_workspace(root: Path, pictures: int = 40, **adapt: Any) -> Workspace:
+    """A checkout as `make_workspace` gives it, with the small network, fine-tuned unless `adapt` says otherwise."""
+    root.mkdir(parents=True)
+    write_weights(root / WEIGHTS)
+    settings = {"backbone": {"name": NAME, "weights": WEIGHTS, "preprocess": {"resize": None, "crop": None}}}
+    workspace = make_workspace(root, pictures, {**settings, "limits": {"threads": 1}})
+    yaml = YAML(typ="safe")
+    document = yaml.load(workspace.params.read_text())
+    document["adapt"].update({"method": FINE_TUNE, "keep_best": False, **adapt})
+    with workspace.params.open("w") as file:
+        yaml.dump(document, file)
+    change_params(workspace, {})
     return workspace
 
 

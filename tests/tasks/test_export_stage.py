@@ -8,29 +8,33 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small_workspace import REPOSITORY, change_params, make_workspace, run_stages
+from small_network import make_training_workspace, small_network
+from small_workspace import REPOSITORY, change_params, copy_workspace, make_workspace, run_stages
 
 from tasks import export as stage
 from tasks.backbones.session import open_session
 from tasks.digests import file_sha256, folder_sha256
-from tasks.errors import GateNotPassed, ReleaseError, StageInputError
-from tasks.methods.head_files import read_head
+from tasks.errors import GateNotPassed, GraftError, ReleaseError, StageInputError
+from tasks.methods.head_files import read_adapted, read_head
+from tasks.metrics import softmax
 from tasks.params import load_params
 from tasks.params.identity import result_params_sha256
 from tasks.release import verify_release
-from tasks.reports import EvaluationReport, Verdict, write_bytes
+from tasks.reports import AdaptationReport, EvaluationReport, Verdict, write_bytes
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.manifest import Manifest
+from tasks.reports.qualification import Qualification
 from tasks.reports.release_parts import Labels
 from tasks.workspace import Workspace
 
 RUN_ID = "20261121T070000-a1b2c3d4"
+BATCH = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -159,13 +163,70 @@ def test_the_manifest_names_what_the_release_was_made_of(finished: Workspace) ->
 
 
 def test_the_graph_is_the_backbone_with_the_adapted_head_on_it(finished: Workspace) -> None:
-    session, (_, head) = open_session(finished.release / "model.onnx"), read_head(finished.adapted)
-    batch = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    logits, probabilities, embedding = session.run(["logits", "probabilities", "embedding"], {"image": batch})
-    (features,) = open_session(finished.backbone / "model.onnx").run(["embedding"], {"image": batch})
+    session, (report, head) = open_session(finished.release / "model.onnx"), read_head(finished.adapted)
+    logits, probabilities, embedding = session.run(["logits", "probabilities", "embedding"], {"image": BATCH})
+    (features,) = open_session(finished.backbone / "model.onnx").run(["embedding"], {"image": BATCH})
     np.testing.assert_array_equal(embedding, features)
-    np.testing.assert_allclose(logits, features @ head.weight.T + head.bias, rtol=1e-4, atol=1e-4)
+    expected = (features @ head.weight.T + head.bias) / report.temperature
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert (probabilities.argmax(axis=1) == logits.argmax(axis=1)).all()
+
+
+@pytest.fixture(scope="module")
+def fine_tuned_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A workspace whose adapted model is a fine-tuned network, as adapt leaves it."""
+    with small_network():
+        workspace = make_training_workspace(tmp_path_factory.mktemp("fine_tuned") / "template")
+        run_stages(workspace, "validate", "embed", "split", "review", "adapt")
+        yield workspace
+
+
+@pytest.fixture
+def fine_tuned(fine_tuned_template: Workspace, tmp_path: Path) -> Workspace:
+    return copy_workspace(fine_tuned_template, tmp_path / "fine_tuned")
+
+
+@pytest.mark.parametrize("model", ["finished", "fine_tuned"])
+def test_served_probabilities_are_those_of_the_logits_divided_by_the_temperature(
+    model: str, request: pytest.FixtureRequest
+) -> None:
+    workspace: Workspace = request.getfixturevalue(model)
+    calibrate(workspace, temperature=20.0)
+    run_stages(workspace, "evaluate", "gate", "export", "qualify")
+    adapted = read_adapted(workspace.adapted)
+    below = adapted.graph or workspace.backbone / "model.onnx"
+    assert (adapted.graph is None) == (model == "finished")
+    (features,) = open_session(below).run(["embedding"], {"image": BATCH})
+    raw = (features @ adapted.head.weight.T + adapted.head.bias).astype(np.float64)
+    session = open_session(workspace.release / "model.onnx")
+    logits, probabilities = session.run(["logits", "probabilities"], {"image": BATCH})
+    np.testing.assert_allclose(logits, raw / 20, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(probabilities, softmax(raw / 20), atol=1e-5)
+    assert np.abs(softmax(raw) - softmax(raw / 20)).max() > 0.1
+    assert Qualification.read(workspace.qualification).passed
+
+
+def test_other_calibration_is_another_model(fine_tuned: Workspace) -> None:
+    """The verdict was given on the probabilities of another temperature."""
+    run_stages(fine_tuned, "evaluate", "gate")
+    calibrate(fine_tuned, temperature=2.5)
+    refused(fine_tuned, GateNotPassed, r"judged something else: models/adapted/, .* changed since")
+
+
+def test_a_trained_graph_that_is_not_the_one_of_the_report_is_refused(fine_tuned: Workspace) -> None:
+    run_stages(fine_tuned, "evaluate")
+    graph = fine_tuned.adapted / "graph.onnx"
+    graph.write_bytes(graph.read_bytes() + b"\0")
+    with pytest.raises(StageInputError, match=r"graph\.onnx is missing or not the graph that adapted\.json names"):
+        read_adapted(fine_tuned.adapted)
+    refused(fine_tuned, GraftError, r"graft adapt")
+
+
+def calibrate(workspace: Workspace, temperature: float) -> None:
+    """Say in the report that this temperature was fitted; a gate then lets any calibration pass."""
+    path = workspace.adapted / "adapted.json"
+    AdaptationReport.read(path).model_copy(update={"temperature": temperature}).write(path)
+    change_params(workspace, {"gate": {"calibration_error": {"maximum": 1.0}}})
 
 
 def test_the_model_card_reads_well(finished: Workspace) -> None:
