@@ -12,6 +12,7 @@ from small_workspace import RUN, copy_workspace
 from traces import traces
 
 from flows.forget import forget_here
+from flows.gc import collect_garbage
 from flows.inputs import write_inputs
 from tasks.digests import file_sha256
 from tasks.errors import WorkspaceError
@@ -24,7 +25,7 @@ from tasks.training.image_store import ImageStore
 from tasks.workspace import Workspace
 
 ITEM = "ember/004.png"
-TRAINING = FineTuneParams(epochs=2, blocks=1, batch_size=8, views=2, precision="fp32")
+TRAINING = FineTuneParams(epochs=1, folds=2, blocks=1, batch_size=8, views=2, precision="fp32")
 
 
 @pytest.fixture
@@ -132,6 +133,9 @@ def test_after_a_real_training_nothing_of_a_learned_item_is_left(workspace: Work
         assert traces(workspace.private / place, sought), "the search must find what is there"
     trainings = {path.name for path in workspace.checkpoints.iterdir()}
     assert trainings
+    collection = collect_garbage(workspace, dry_run=True)
+    assert {"decoded images", "kept activations", "checkpoint"} <= {piece.kind for piece in collection.kept}
+    assert collection.removed == [], "the next training would find all of it again"
 
     forget(workspace, item)
     assert traces(workspace.root, sought) == []
