@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +87,44 @@ def test_no_test_feature_moves_the_head(tmp_path: Path) -> None:
     np.save(workspace.features, features)
     adapt(workspace, fast_params())
     assert folder_sha256(workspace.adapted) != before
+
+
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+from tasks import adapt as stage
+from tasks.params import AdaptParams, Params
+from tasks.workspace import Workspace
+stage.QUICK_FROM_SCRATCH = 0  # as of many photographs
+stage.adapt(Workspace(Path(sys.argv[1])), Params(adapt=AdaptParams(from_scratch=sys.argv[2])))
+heavy = {"torch", "torchvision", "lightning_fabric", "optuna", "matplotlib", "prefect", "dvc", "onnx"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("from_scratch", ["never", "auto"])
+def test_a_linear_probe_imports_no_torch(tmp_path: Path, from_scratch: str) -> None:
+    workspace = write_scene(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(workspace.root), from_scratch],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+    assert (workspace.adapted / "head.safetensors").exists()
+
+
+def test_the_learning_curve_of_a_probe_is_its_out_of_fold_score(tmp_path: Path) -> None:
+    workspace = write_scene(tmp_path)
+    adapt(workspace, fast_params())
+    report = AdaptationReport.read(workspace.adapted / "adapted.json")
+    ((epoch, rate, training_loss, loss, accuracy),) = [
+        line.split(",") for line in workspace.learning_curves.read_text().splitlines()[1:]
+    ]
+    assert (epoch, rate, training_loss) == ("0", "0", "")
+    assert (float(loss), float(accuracy)) == (report.out_of_fold_loss, report.out_of_fold_accuracy)
 
 
 def test_validation_items_are_left_alone_where_params_say_so(tmp_path: Path) -> None:
