@@ -91,7 +91,7 @@ class NetworkRun:
             TrainingItems(self._examples, items.labels, items.sha256, learn, judge),
             in_numbers_that_gain(settings or self._settings, self._data.preprocess.crop),
             folder=self._data.checkpoints,
-            determinants={**self._determinants, "views": self.views},
+            determinants=self._determinants,
             until=until,
             on_step=on_step,
             on_epoch=on_epoch,
@@ -141,7 +141,10 @@ class NetworkRun:
             else keep_activations(pixels, prefix, data.cache / "activations", settings, data.threads)
         )
         store.flush()
-        return (self.body, pixels, 0) if kept is None else (suffix, kept, max(1, kept.views))
+        if kept is None:
+            return self.body, pixels, 0
+        self._determinants["activations"] = kept.folder.name
+        return suffix, kept, max(1, kept.views)
 
 
 def in_numbers_that_gain(settings: TrainingParams, crop: int) -> TrainingParams:

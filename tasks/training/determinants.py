@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from tasks.digests import file_sha256, rows_sha256, value_sha256
+from tasks.backbones.engine import installed_engine
+from tasks.digests import rows_sha256, value_sha256
 from tasks.metrics import IntVector
 from tasks.params.training import TrainingParams
 from tasks.training.examples import Examples
 from tasks.training.freezing import Depth, digest_of
 from tasks.training.network import Network, tensors_of
 from tasks.training.precision import Numerics
+from tasks.training.sources import sources_sha256
+
+SOURCES = ("training/*.py", "backbones/bodies.py", "backbones/blocks.py", "preprocess.py", "decoding.py")
+"""The code that a training consists of, below `tasks`: the loop, the network and what makes pixels of a file."""
+ELSEWHERE = frozenset(
+    {"min_validation_items", "folds", "views", "frozen_cache_gb", "keep_frozen", "threads", "precision"}
+    | {"memory_format", "probe", "min_steps"}
+)
+"""Settings that a training's bits do not depend on, or that are in its key as what they came to: the rows, the
+examples' own determinants, the numerics, the head's start and the passes."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,8 @@ def training_key(
     until: int,
     determinants: Mapping[str, Any],
 ) -> str:
-    """Hex sha256 over the network at its start, the items in use, the settings, the machine's numerics, the code
-    of this folder and its libraries.
+    """Hex sha256 over the network at its start, the items in use, the settings that matter, the machine's numerics,
+    the code and its libraries.
 
     Args:
         determinants: JSON-able; what the caller knows beside them: of the examples' inputs, above all.
@@ -60,12 +70,11 @@ def training_key(
 
     return value_sha256(
         {
-            "code": rows_sha256((path.name, file_sha256(path)) for path in sorted(Path(__file__).parent.glob("*.py"))),
-            "torch": torch.__version__,
-            "fabric": version("lightning-fabric"),
-            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "code": sources_sha256(*SOURCES),
+            "libraries": libraries(),
+            "processor": processor(numerics.device),
             "numerics": asdict(numerics),
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.model_dump(mode="json", exclude=_without_effect(items.judge is not None)),
             "until": until,
             "start": digest_of(tensors_of(network)),
             "trained": [depth.first, depth.statistics_frozen, depth.decay, [block.name for block in depth.blocks]],
@@ -74,3 +83,26 @@ def training_key(
             "determinants": dict(determinants),
         }
     )
+
+
+def libraries() -> dict[str, Any]:
+    """Versions of what computes, decodes and varies; onnxruntime may compute the frozen part."""
+    names = ("torch", "torchvision", "lightning-fabric", "numpy")
+    return {**{name: version(name) for name in names}, "engine": installed_engine().model_dump(mode="json")}
+
+
+def processor(device: str) -> dict[str, Any]:
+    """What chooses among kernels that differ in their bits."""
+    if device == "cuda":
+        return {
+            "gpu": torch.cuda.get_device_name(),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    capabilities = torch.cpu.get_capabilities()
+    units = {name: bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16")}
+    return {"cpu": torch.backends.cpu.get_cpu_capability(), **units}
+
+
+def _without_effect(judged: bool) -> set[str]:
+    return {*ELSEWHERE, *(() if judged else ("patience",))}

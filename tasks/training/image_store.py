@@ -18,9 +18,12 @@ from tasks.errors import counted
 from tasks.preprocess import Preprocess, UInt8Image
 from tasks.reports.document import write_bytes
 from tasks.stage import say
+from tasks.training.sources import sources_sha256
 
 STORE_VERSION = 1
-"""Raised when the same file would leave other pixels here."""
+"""Raised when the same file would leave other pixels here, but for a change of SOURCES."""
+SOURCES = ("training/pixels.py", "preprocess.py", "decoding.py")
+"""The code that the pixels depend on, below `tasks`."""
 SHARD_BYTES = 32 << 20
 """Of a file; what an interrupted run has to decode again at most, and what waits in memory to be written."""
 MOST_BYTES = 20 * 10**9
@@ -142,7 +145,8 @@ def _read(place: _Place) -> bytes:
 def store_key(preprocess: Preprocess) -> str:
     """Names the store of images of this preprocessing, decoded by the libraries that are installed."""
     engine = installed_engine().model_dump(mode="json", include={"pillow", "codecs"})
-    key = {"version": STORE_VERSION, "preprocess": preprocess.model_dump(mode="json"), "engine": engine}
+    code = sources_sha256(*SOURCES)
+    key = {"version": STORE_VERSION, "code": code, "preprocess": preprocess.model_dump(mode="json"), "engine": engine}
     return value_sha256(key)[:24]
 
 

@@ -25,9 +25,21 @@ from tasks.training.activation_folders import in_use, make_room
 from tasks.training.examples import Inputs, IntVector
 from tasks.training.frozen_engine import Compute, compute_with, engine_for, for_inference
 from tasks.training.pixels import PixelExamples
+from tasks.training.sources import sources_sha256
 
 KEPT_VERSION = 1
-"""Raised when the same prefix and images would give other values or another layout."""
+"""Raised when the same prefix and images would give other values or another layout, but for a change of SOURCES."""
+SOURCES = (
+    "training/augmentation.py",
+    "training/pixels.py",
+    "training/prefix.py",
+    "training/frozen_engine.py",
+    "training/kept_activations.py",
+    "backbones/bodies.py",
+    "preprocess.py",
+    "decoding.py",
+)
+"""The code that the values depend on, below `tasks`."""
 _MOST_ITEMS, _CHUNK_BYTES = 16, 64 << 20
 """A chunk: computed as one batch a variant, written as one file, lost as a whole when the process is killed."""
 
@@ -169,13 +181,20 @@ def _key(pixels: PixelExamples, network: nn.Module, views: int, engine: list[str
     return value_sha256(
         {
             "version": KEPT_VERSION,
+            "code": sources_sha256(*SOURCES),
             "weights": rows_sha256(state),
             "network": str(network.graph) if isinstance(network, fx.GraphModule) else str(network),
             "items": rows_sha256((item,) for item in pixels.contents),
             "preprocess": pixels.preprocess.model_dump(mode="json"),
             "variants": [views, settings.augmentation, settings.horizontal_flip, settings.seed] if views else [],
             "engine": installed_engine().model_dump(mode="json"),
-            "torch": [version("torch"), version("torchvision"), torch.backends.cpu.get_cpu_capability(), *engine],
+            "torch": [
+                version("torch"),
+                version("torchvision"),
+                version("numpy"),
+                torch.backends.cpu.get_cpu_capability(),
+                *engine,
+            ],
         }
     )[:24]
 

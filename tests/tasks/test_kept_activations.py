@@ -21,7 +21,7 @@ from tasks.digests import file_sha256
 from tasks.errors import StageInputError
 from tasks.params.training import FineTuneParams
 from tasks.preprocess import Preprocess
-from tasks.training import frozen_engine
+from tasks.training import frozen_engine, sources
 from tasks.training.activation_folders import forget_activations, in_use, is_in_use, items_of, make_room
 from tasks.training.frozen_engine import for_inference
 from tasks.training.kept_activations import (
@@ -327,3 +327,11 @@ def test_many_images_are_computed_by_onnx_runtime_or_by_torch_where_it_cannot(
     same = files_of(tmp_path)
     assert kept(tmp_path, threads=1).folder == found.folder
     assert files_of(tmp_path) == same
+
+
+@pytest.mark.parametrize("name", ["augmentation", "pixels", "prefix", "frozen_engine", "kept_activations"])
+def test_activations_of_other_code_are_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before, read = kept(tmp_path).folder, sources.file_sha256
+    assert kept(tmp_path).folder == before
+    monkeypatch.setattr(sources, "file_sha256", lambda path: "0" if path.name == f"{name}.py" else read(path))
+    assert kept(tmp_path).folder != before

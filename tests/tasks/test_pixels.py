@@ -16,7 +16,8 @@ from tasks.digests import file_sha256
 from tasks.errors import DataError
 from tasks.params.training import FineTuneParams
 from tasks.preprocess import Preprocess
-from tasks.training.image_store import ImageStore, forget_images
+from tasks.training import sources
+from tasks.training.image_store import ImageStore, forget_images, store_key
 from tasks.training.pixels import PixelExamples
 
 PREPROCESS = Preprocess(resize=40, crop=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -165,3 +166,10 @@ def test_forgotten_items_leave_no_pixels(files: list[Path], tmp_path: Path) -> N
     assert ImageStore.under(tmp_path / "store", PREPROCESS).get(gone) is not None
     assert forget_images(tmp_path / "store", [gone]) == 1
     assert not list((tmp_path / "store").glob("*/images-*"))
+
+
+@pytest.mark.parametrize("name", ["pixels.py", "preprocess.py", "decoding.py"])
+def test_images_of_other_code_are_not_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before, read = store_key(PREPROCESS), sources.file_sha256
+    monkeypatch.setattr(sources, "file_sha256", lambda path: "0" if path.name == name else read(path))
+    assert store_key(PREPROCESS) != before

@@ -16,7 +16,7 @@ import torch
 from training_scene import fine_tune, made_items, made_network, trained
 
 from tasks.reports.training import EpochScore
-from tasks.training import loop
+from tasks.training import determinants, loop, sources
 from tasks.training.checkpoints import Checkpoints
 from tasks.training.determinants import TrainingItems, training_key
 from tasks.training.freezing import digest_of
@@ -200,3 +200,53 @@ def key(**changes: Any) -> str:
 def test_whatever_determines_the_result_gives_another_key(change: dict[str, Any]) -> None:
     assert key() == key()
     assert key(**change) != key()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_validation_items": 7},
+        {"folds": 5},
+        {"views": 9},
+        {"frozen_cache_gb": 0.5},
+        {"keep_frozen": "never"},
+        {"probe": {"fit_on_validation": False}},
+    ],
+    ids=str,
+)
+def test_what_changes_no_bit_of_a_training_leaves_its_key(settings: dict[str, Any]) -> None:
+    assert key(settings=settings) == key()
+
+
+def test_patience_counts_only_where_something_is_judged() -> None:
+    assert key(settings={"patience": 2}) != key()
+    assert key(settings={"patience": 2}, items={"judge": None}) == key(items={"judge": None})
+
+
+@pytest.mark.parametrize("name", ["torch", "torchvision", "lightning-fabric", "numpy"])
+def test_another_version_of_a_library_gives_another_key(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before, installed = key(), determinants.version
+    monkeypatch.setattr(determinants, "version", lambda one: "0.0.1" if one == name else installed(one))
+    assert key() != before
+
+
+def test_other_codecs_pillow_or_onnxruntime_give_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, engine = key(), determinants.installed_engine()
+    for change in ({"pillow": "1.0"}, {"onnxruntime": "1.0"}, {"codecs": {**engine.codecs, "jpg": "1"}}):
+        monkeypatch.setattr(determinants, "installed_engine", lambda new=change: engine.model_copy(update=new))
+        assert key() != before
+
+
+def test_another_unit_for_bfloat16_gives_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for units in ({}, {"avx512_bf16": True}, {"avx512_bf16": True, "amx_bf16": True}):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=units: found)
+        keys.add(key())
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize("name", ["training/loop.py", "backbones/bodies.py", "backbones/blocks.py", "preprocess.py"])
+def test_changed_code_gives_another_key(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before, read = key(), sources.file_sha256
+    monkeypatch.setattr(sources, "file_sha256", lambda path: "0" if str(path).endswith(f"tasks/{name}") else read(path))
+    assert key() != before
