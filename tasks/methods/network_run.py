@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -41,22 +44,31 @@ class NetworkRun:
         views: how many variants of an image are kept below the frozen part; 0: nothing is kept.
     """
 
-    def __init__(self, data: LabelledImages, settings: TrainingParams, weights: LoadedWeights, seed: int = 0) -> None:
+    def __init__(
+        self,
+        data: LabelledImages,
+        settings: TrainingParams,
+        weights: LoadedWeights,
+        seed: int = 0,
+        section: str = "adapt.method",
+    ) -> None:
         """
         Args:
             weights: what training starts from.
             seed: of random ones, where their state is None; 0 gives those that the frozen features were computed with.
+            section: of params.yaml, where the settings stand; for messages.
         Raises:
             ParamsError: the settings do not fit the network.
             WeightsError: the weights do not.
         """
-        torch.set_num_threads(worker_threads(data.threads))
         self._data, self._settings = data, in_numbers_that_gain(settings, data.preprocess.crop)
+        self._section = section
+        torch.set_num_threads(training_threads(settings, data.preprocess.crop, data.threads))
         self._row = find_backbone(data.backbone.name)
         self.body = body_of(self._row, weights, seed)
         self._depth = depth_of(self.body, settings)
         self._start = {name: tensor.clone() for name, tensor in self.body.state_dict().items()}
-        self._determinants = {
+        self._determinants: dict[str, Any] = {
             "backbone": self._row.name,
             "weights": weights.sha256,
             "preprocess": data.preprocess.model_dump(mode="json"),
@@ -74,25 +86,30 @@ class NetworkRun:
         on_step: OnStep,
         settings: TrainingParams | None = None,
         on_epoch: OnEpoch = lambda score: None,
+        multipliers: Sequence[float] | None = None,
     ) -> tuple[TrainingOutcome, LinearHead]:
         """Train from the start weights on; `body` and the head that is returned hold the chosen epoch.
 
         Args:
             head: what the head starts from; None: random weights.
-            until, on_step, on_epoch: see `tasks.training.loop.train`.
+            until, on_step, on_epoch, multipliers: see `tasks.training.loop.train`.
             settings: in place of the run's own, where they differ in how long training lasts.
         """
         self.body.load_state_dict(self._start)
         network = Network(self._trunk, self._head(head), self._settings.dropout)
-        items = self._data.items
+        data, items = self._data, self._data.items
+        asked = settings or self._settings
+        torch.set_num_threads(training_threads(asked, data.preprocess.crop, data.threads))
         outcome = train(
             network,
             self._depth,
             TrainingItems(self._examples, items.labels, items.sha256, learn, judge),
-            in_numbers_that_gain(settings or self._settings, self._data.preprocess.crop),
-            folder=self._data.checkpoints,
+            in_numbers_that_gain(asked, data.preprocess.crop),
+            folder=data.checkpoints,
             determinants=self._determinants,
             until=until,
+            multipliers=multipliers,
+            section=self._section,
             on_step=on_step,
             on_epoch=on_epoch,
         )
@@ -145,6 +162,14 @@ class NetworkRun:
             return self.body, pixels, 0
         self._determinants["activations"] = kept.folder.name
         return suffix, kept, max(1, kept.views)
+
+
+def training_threads(settings: TrainingParams, crop: int, limit: int) -> int:
+    """Threads of one operation: as set, else 1 for small images, else as many as the stage may use.
+
+    A step on small images is overhead; with one thread a model of such images is the same on any number of cores.
+    """
+    return settings.threads or (1 if crop < SMALL_IMAGE else worker_threads(limit))
 
 
 def in_numbers_that_gain(settings: TrainingParams, crop: int) -> TrainingParams:

@@ -49,7 +49,9 @@ class LimitsByStage(Section):
 
 
 class LimitsParams(Section):
-    """For every stage, unless `stages.<stage>` says otherwise. No result depends on them, no stage reruns for them."""
+    """For every stage, unless `stages.<stage>` says otherwise. No stage reruns for them, and no result depends on them
+    but one: a network that is trained on images from 112 pixels on has other last bits for another number of threads,
+    unless `adapt.method.threads` gives that number."""
 
     memory_gb: float | None = Field(
         None, gt=0, description="A stage that uses more memory (GB) is ended; null sets no limit."

@@ -48,6 +48,13 @@ class TrainingParams(Section):
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="auto takes what the processor is faster with."
     )
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Processor threads of training; 0: limits.threads, for images below 112 pixels 1. Bits depend on "
+        "it: give a number for the same model on machines with other cores.",
+    )
     min_validation_items: int = Field(
         100, ge=1, description="A smaller validation set is no judge: then training is judged by cross-validation."
     )

@@ -97,7 +97,7 @@ def processor(device: str) -> dict[str, Any]:
         return {
             "gpu": torch.cuda.get_device_name(),
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     capabilities = torch.cpu.get_capabilities()
     units = {name: bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16")}

@@ -18,11 +18,13 @@ class History:
     Attributes:
         scores: one for each row.
         logits: (judged items, classes) of each row, float32; (0, 0) where nothing is judged.
+        multipliers: what the schedule's rate was multiplied by in each epoch from 1 on; 1 but for a plateau.
     """
 
     def __init__(self) -> None:
         self.scores: list[EpochScore] = []
         self.logits: list[torch.Tensor] = []
+        self.multipliers: list[float] = []
 
     @property
     def last_epoch(self) -> int:
@@ -51,12 +53,18 @@ class History:
     def record(self) -> dict[str, Any]:
         """What both a checkpoint and an outcome hold, in types that torch.load takes with weights_only."""
         rows = [score.model_dump() for score in self.scores]
-        return {"history": rows, "judged": torch.stack(self.logits), "best": self.best_epoch}
+        return {
+            "history": rows,
+            "judged": torch.stack(self.logits),
+            "multipliers": self.multipliers,
+            "best": self.best_epoch,
+        }
 
     def load(self, record: dict[str, Any]) -> None:
         """Take over what `record` gave."""
         self.scores = [EpochScore(**row) for row in record["history"]]
         self.logits = list(record["judged"])
+        self.multipliers = list(record["multipliers"])
 
     def judged_logits(self) -> np.typing.NDArray[np.float32]:
         """(rows, judged items, classes)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +46,7 @@ class TrainingOutcome:
         judged_logits: (epochs + 1, judged items, classes) float32, in the order of `history`; none judged: 0 items.
         chosen_epoch: the one of least judged loss, from 1 on; the last one where nothing was judged.
         stopped_early: whether it ended because no epoch had become better for a while.
+        multipliers: for each epoch from 1 on, what a plateau multiplied the rate by; 1 for every other schedule.
     """
 
     history: list[EpochScore]
@@ -53,6 +54,7 @@ class TrainingOutcome:
     chosen_epoch: int
     stopped_early: bool
     numerics: Numerics
+    multipliers: list[float]
 
 
 def train(
@@ -64,6 +66,8 @@ def train(
     folder: Path,
     determinants: Mapping[str, Any],
     until: int | None = None,
+    multipliers: Sequence[float] | None = None,
+    section: str = "adapt.method",
     on_step: OnStep = lambda count: None,
     on_epoch: OnEpoch = lambda score: None,
 ) -> TrainingOutcome:
@@ -76,17 +80,25 @@ def train(
         folder: of all checkpoints; this training has one of its own in there, named by its digest.
         determinants: JSON-able; what determines the examples' inputs, and all else that the result depends on.
         until: last epoch, where that is earlier than the settings say; the schedule keeps its full length.
+        multipliers: replaces what a plateau would multiply the rate by, for each epoch from 1 on; for a training
+            that nothing judges, after others that were judged.
+        section: of params.yaml, where the settings stand; for messages.
         on_step: hears of every step, how many items it took; the sum is epochs x passes x items, resumed or not.
         on_epoch: hears of every epoch's score, the start's first; those of a resumed or found training, too.
     Raises:
         ParamsError: the loss or a weight became infinite or no number.
+        ValueError: there are fewer multipliers than epochs.
     """
     numerics = numerics_of(settings)
     last = min(until or settings.epochs, settings.epochs)
+    if multipliers is not None:
+        if len(multipliers) < last:
+            raise ValueError(f"{len(multipliers)} multipliers for {last} epochs")
+        determinants = {**determinants, "multipliers": [float(one) for one in multipliers[:last]]}
     key = training_key(network, depth, items, settings, numerics, last, determinants)
     checkpoints = Checkpoints(folder / key)
     with deterministic(numerics.device), torch.random.fork_rng():
-        training = _Training(network, depth, items, settings, numerics, last)
+        training = _Training(network, depth, items, settings, numerics, last, multipliers, section)
         before = digest_of(frozen_tensors(network, depth))
         outcome = training.run(checkpoints, on_step, on_epoch)
         network.cpu().to(memory_format=torch.contiguous_format).eval()
@@ -106,6 +118,8 @@ class _Training:
         settings: TrainingParams,
         numerics: Numerics,
         last: int,
+        multipliers: Sequence[float] | None = None,
+        section: str = "adapt.method",
     ) -> None:
         self.depth, self.items, self.settings, self.numerics, self.last = depth, items, settings, numerics, last
         self.fabric: Fabric = fabric_of(numerics)
@@ -123,7 +137,7 @@ class _Training:
         )
         self.moving = moving_tensors(network, depth)
         self.average = Average(self.moving, settings.average) if settings.average else None
-        self.plateau = Plateau(settings)
+        self.plateau, self.multipliers, self.section = Plateau(settings), multipliers, section
         self.history = History()
         self.best: dict[str, torch.Tensor] = {}
 
@@ -145,6 +159,7 @@ class _Training:
             chosen_epoch=self.history.best_epoch or self.history.last_epoch,
             stopped_early=self.history.last_epoch < self.last,
             numerics=self.numerics,
+            multipliers=self.history.multipliers,
         )
 
     def _go_on(self, checkpoints: Checkpoints, on_step: OnStep, on_epoch: OnEpoch) -> None:
@@ -174,11 +189,12 @@ class _Training:
         torch.manual_seed(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") >> 1)
         training_mode(self.network, self.depth)
         total, weight = torch.zeros((), device=self.fabric.device), 0.0
+        beside = self.plateau.multiplier if self.multipliers is None else self.multipliers[epoch - 1]
+        self.history.multipliers.append(float(beside))
         batches, steps = self._batches(epoch), self.batches.count * self.settings.passes
         inputs = prepared(partial(self.items.examples.inputs, self._share(rows), turn) for turn, rows in batches)
         for step, ((_, rows), given) in enumerate(zip(batches, inputs, strict=True), (epoch - 1) * steps):
-            factor = multiplier(self.settings, step, steps) * self.plateau.multiplier
-            set_rates(self.optimizer, factor)
+            set_rates(self.optimizer, multiplier(self.settings, step, steps) * beside)
             labels = torch.from_numpy(self.items.labels[rows].astype(np.int64))
             rows_weight = float(self.weights.cpu()[labels].sum())
             total += self._step(rows, given, rows_weight)
@@ -246,8 +262,8 @@ class _Training:
         sound = all(np.isfinite(loss) for loss in losses if loss is not None)
         if not sound or not all(bool(tensor.isfinite().all()) for tensor in self.moving.values()):
             raise ParamsError(
-                f"training diverged in epoch {epoch}: the loss is no finite number; adapt.method.learning_rate is "
-                f"{self.settings.learning_rate:g}, set it to a tenth of that"
+                f"training diverged in epoch {epoch}: the loss is no finite number; {self.section}.learning_rate "
+                f"is {self.settings.learning_rate:g}, set it to a tenth of that"
             )
 
     def _synchronise(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,35 @@ def test_a_diverging_training_is_the_callers_and_names_the_rate(tmp_path: Path, 
     items.examples.images[3] = 1e30  # type: ignore[attr-defined]
     with pytest.raises(ParamsError, match=r"adapt\.method\.learning_rate is 10"):
         trained(tmp_path, items, **settings)
+
+
+def test_divergence_of_the_baseline_names_the_baselines_rate(tmp_path: Path) -> None:
+    items, (network, depth) = made_items(), made_network()
+    items.examples.images[3] = float("inf")  # type: ignore[attr-defined]
+    given: dict[str, Any] = {"folder": tmp_path, "determinants": {}, "section": "adapt.from_scratch_settings"}
+    with pytest.raises(ParamsError, match=r"adapt\.from_scratch_settings\.learning_rate is 0\.01"):
+        loop.train(network, depth, items, fine_tune(), **given)
+
+
+def test_a_plateau_is_replayed_by_a_training_that_nothing_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"schedule": "plateau", "step_epochs": 1, "epochs": 5, "warmup_epochs": 0}
+    items = made_items()
+    with monkeypatch.context() as patch:
+        scored(patch, [9.0, 0.5, 0.6, 0.7, 0.8, 0.9])
+        _, judged = trained(tmp_path, items, **settings)
+    assert judged.multipliers == pytest.approx([1.0, 1.0, 1.0, 0.1, 0.1])
+    _, found = trained(tmp_path, items, **settings)
+    assert found.multipliers == judged.multipliers
+    alone = dataclasses.replace(items, judge=None)
+    network, depth = made_network()
+    given: dict[str, Any] = {"folder": tmp_path, "determinants": {}, "until": 4}
+    outcome = loop.train(network, depth, alone, fine_tune(**settings), multipliers=judged.multipliers, **given)
+    assert [row.rate for row in outcome.history] == [row.rate for row in judged.history[:5]]
+    assert [row.training_loss for row in outcome.history] == [row.training_loss for row in judged.history[:5]]
+    with pytest.raises(ValueError, match="3 multipliers for 4 epochs"):
+        loop.train(network, depth, alone, fine_tune(**settings), multipliers=[1.0, 1.0, 1.0], **given)
 
 
 def test_a_clipped_gradient_moves_plain_sgd_no_further_than_the_rate_times_its_norm(tmp_path: Path) -> None:

@@ -210,6 +210,7 @@ def test_whatever_determines_the_result_gives_another_key(change: dict[str, Any]
         {"views": 9},
         {"frozen_cache_gb": 0.5},
         {"keep_frozen": "never"},
+        {"threads": 5},
         {"probe": {"fit_on_validation": False}},
     ],
     ids=str,
