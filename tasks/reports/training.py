@@ -14,6 +14,9 @@ class EpochScore(Record):
 
     Under cross-validation `loss` and `accuracy` are over the items of all folds, each judged while held out, and
     `training_loss` is the mean over the folds.
+
+    `training_loss` is what training lowers: over varied images, with dropout, and with the labels smoothed and the
+    classes weighted as the settings say. Beside `loss`, which has none of that, it is no sign of overfitting alone.
     """
 
     epoch: int

@@ -20,27 +20,32 @@ class Average:
 
     Attributes:
         values: by the tensor's name; empty before the first step.
+        steps: taken in so far.
     """
 
     def __init__(self, current: dict[str, torch.Tensor], decay: float) -> None:
         """
         Args:
             current: what is averaged, as `moving_tensors` gives it; the network's own tensors.
-            decay: share of the average that stays at each step.
+            decay: share of the average that stays at a step, once there were many: at step n it is (1 + n) / (10 + n)
+                at most, so that a short training does not stay at its start (as TensorFlow's moving average has it).
         """
-        self._current = current
-        self._average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self._current, self._decay = current, decay
         self.values: dict[str, torch.Tensor] = {}
+        self.steps = 0
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the weights after a step; the first ones are the average."""
+        self.steps += 1
         if not self.values:
             self.values = {name: tensor.clone() for name, tensor in self._current.items()}
             return
         real = [name for name, tensor in self._current.items() if tensor.is_floating_point()]
         if real:
-            self._average([self.values[name] for name in real], [self._current[name] for name in real], 1)
+            decay = min(self._decay, self.steps / (9 + self.steps))
+            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            average([self.values[name] for name in real], [self._current[name] for name in real], 1)
         copy_into(self.values, {name: self._current[name] for name in self._current.keys() - set(real)})
 
     @contextmanager

@@ -153,7 +153,7 @@ def _floats(shapes: Sequence[tuple[int, ...]]) -> int:
 
 
 def _views_within(count: int, shapes: Shapes, settings: TrainingParams) -> int | None:
-    wanted = 0 if settings.augmentation == "none" else settings.views
+    wanted = 0 if settings.augmentation == "none" else min(settings.views, settings.epochs * settings.passes)
     each = size_of(count, shapes, 0)
     fitting = round(settings.frozen_cache_gb * 1e9) // each - 1 if each else wanted
     if fitting >= wanted:

@@ -294,6 +294,7 @@ class _Training:
             "optimizer": self.optimizer.state_dict(),
             "plateau": self.plateau.state(),
             "average": self.average.values if self.average else {},
+            "averaged": self.average.steps if self.average else 0,
         }
 
     def _resume(self, found: tuple[dict[str, Any], dict[str, torch.Tensor]] | None) -> None:
@@ -305,6 +306,7 @@ class _Training:
         self.plateau.load(state["plateau"])
         if self.average:
             self.average.values = {name: self.fabric.to_device(value) for name, value in state["average"].items()}
+            self.average.steps = state["averaged"]
         self.history.load(state)
         say(f"training goes on behind epoch {self.history.last_epoch}, where it was ended")
 

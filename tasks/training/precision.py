@@ -72,15 +72,21 @@ def fabric_of(numerics: Numerics) -> Fabric:
 
 @contextmanager
 def deterministic(device: str) -> Iterator[None]:
-    """Within it torch takes the algorithms that give the same bits each time; on a GPU it warns where there is none."""
+    """Within it torch takes the algorithms that give the same bits each time; on a GPU it warns where there is none.
+
+    There fp32 is fp32: TF32, torch's default for convolutions, would drop 13 of its 23 bits.
+    """
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, only = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    rounded = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = benchmark, only
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = rounded

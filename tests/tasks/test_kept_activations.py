@@ -335,3 +335,8 @@ def test_activations_of_other_code_are_not_found(tmp_path: Path, monkeypatch: py
     assert kept(tmp_path).folder == before
     monkeypatch.setattr(sources, "file_sha256", lambda path: "0" if path.name == f"{name}.py" else read(path))
     assert kept(tmp_path).folder != before
+
+
+def test_no_more_variants_are_computed_than_epochs_and_passes_read(tmp_path: Path) -> None:
+    assert kept(tmp_path, SETTINGS.model_copy(update={"epochs": 1, "passes": 2})).views == 2
+    assert kept(tmp_path, SETTINGS.model_copy(update={"epochs": 1, "passes": 4})).views == 3

@@ -14,27 +14,38 @@ from tasks.training.averaging import Average, moving_tensors
 
 def test_the_average_is_that_of_a_hand_and_begins_with_the_first_step() -> None:
     weight = {"w": torch.zeros(2), "count": torch.tensor(0)}
-    average = Average(weight, 0.75)
+    average = Average(weight, 0.999)
     expected = None
-    for value in (4.0, 8.0, -2.0, 1.0):
+    for step, value in enumerate((4.0, 8.0, -2.0, 1.0)):
         weight["w"].fill_(value)
         weight["count"].add_(1)
         average.update()
-        expected = value if expected is None else 0.75 * expected + 0.25 * value
+        stays = (1 + step) / (10 + step)
+        expected = value if expected is None else stays * expected + (1 - stays) * value
         assert average.values["w"].tolist() == pytest.approx([expected] * 2)
     assert average.values["count"].item() == 4
 
 
+def test_after_many_steps_the_decay_is_the_one_that_was_set() -> None:
+    weight = {"w": torch.zeros(1)}
+    average = Average(weight, 0.75)
+    for _ in range(100):
+        average.update()
+    weight["w"].fill_(1.0)
+    average.update()
+    assert average.values["w"].item() == pytest.approx(0.25)
+
+
 def test_the_network_holds_the_average_only_for_a_while() -> None:
     weight = {"w": torch.zeros(2)}
-    average = Average(weight, 0.5)
+    average = Average(weight, 0.1)
     with average.in_place():
         assert weight["w"].tolist() == [0, 0]
     average.update()
     weight["w"].fill_(4.0)
     average.update()
     with average.in_place():
-        assert weight["w"].tolist() == [2, 2]
+        assert weight["w"].tolist() == pytest.approx([3.6, 3.6])
     assert weight["w"].tolist() == [4, 4]
 
 

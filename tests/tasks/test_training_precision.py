@@ -61,10 +61,13 @@ def test_products_are_computed_in_the_precision_and_weights_stay_fp32(precision:
 
 
 def test_deterministic_algorithms_are_asked_for_and_given_back() -> None:
-    before = torch.backends.cudnn.benchmark
+    before, rounded = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
     with deterministic("cpu"):
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
         assert not torch.backends.cudnn.benchmark
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.benchmark == before
+    assert torch.backends.cudnn.allow_tf32 == rounded

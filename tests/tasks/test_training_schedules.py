@@ -39,7 +39,7 @@ def test_steps_are_torchs_step_rate() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "step", "plateau", "constant"])
-@pytest.mark.parametrize("warmup", [0.0, 0.5, 3.0, 99.0])
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 3.0, 6.0])
 def test_a_multiplier_lies_in_0_to_1_and_rises_through_the_whole_warmup(schedule: str, warmup: float) -> None:
     settings = fine_tune(schedule=schedule, warmup_epochs=warmup, epochs=6, step_epochs=7)
     found = [multiplier(settings, step, STEPS) for step in range(6 * STEPS)]
@@ -70,3 +70,14 @@ def test_other_schedules_hear_of_no_plateau() -> None:
     for _ in range(9):
         plateau.judged(1.0)
     assert plateau.multiplier == 1.0
+
+
+def test_a_warmup_beyond_the_last_epoch_is_refused_by_its_name() -> None:
+    with pytest.raises(ValueError, match=r"warmup_epochs \(3\) is longer than epochs \(2\).*lower warmup_epochs"):
+        fine_tune(epochs=2, warmup_epochs=3)
+    assert fine_tune(epochs=2, warmup_epochs=2).warmup_epochs == 2
+
+
+def test_a_layer_decay_of_0_is_refused_as_nothing_below_would_learn() -> None:
+    with pytest.raises(ValueError, match="layer_decay"):
+        fine_tune(layer_decay=0)

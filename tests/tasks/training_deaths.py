@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
     "patience": 3,
     "schedule": "plateau",
     "step_epochs": 1,
-    "learning_rate": 0.03,
+    "learning_rate": 0.02,
 }
 
 
