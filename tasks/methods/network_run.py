@@ -113,6 +113,7 @@ class NetworkRun:
             on_step=on_step,
             on_epoch=on_epoch,
         )
+        self._flush()
         self.numerics = {
             "device": outcome.numerics.device,
             "precision": outcome.numerics.precision,
@@ -143,7 +144,8 @@ class NetworkRun:
     def _what_an_epoch_computes(self) -> tuple[nn.Module, Examples, int]:
         """The trained part over kept activations where something frozen lies below it, else all over pixels."""
         data, settings, items = self._data, self._settings, self._data.items
-        store = ImageStore.under(data.cache / "images", data.preprocess)
+        store = ImageStore.under(data.cache / "images", data.preprocess, round(settings.frozen_cache_gb * 1e9))
+        self._flush = store.flush
         pixels = PixelExamples(data.files, items.sha256, data.preprocess, settings, data.threads, store)
         whole = Network(self.body, self._head(None), settings.dropout)
         freeze(whole, self._depth)

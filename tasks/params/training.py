@@ -45,7 +45,9 @@ class TrainingParams(Section):
     keep_frozen: Literal["auto", "never"] = Field(
         "auto", description="auto computes what lies below the trained blocks once, where it fits frozen_cache_gb."
     )
-    frozen_cache_gb: float = Field(4.0, ge=0, description="Most disk for those kept activations, GB.")
+    frozen_cache_gb: float = Field(
+        4.0, ge=0, description="Most disk for those kept activations, and as much again for decoded images; GB."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto takes bf16 where the processor computes in it."
     )

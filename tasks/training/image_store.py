@@ -7,6 +7,7 @@ import os
 import threading
 import zlib
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tasks.errors import counted
 from tasks.preprocess import Preprocess, UInt8Image
 from tasks.reports.document import write_bytes
 from tasks.stage import say
+from tasks.training.activation_folders import make_room
 from tasks.training.sources import sources_sha256
 
 STORE_VERSION = 1
@@ -26,7 +28,7 @@ SOURCES = ("training/pixels.py", "preprocess.py", "decoding.py")
 """The code that the pixels depend on, below `tasks`."""
 SHARD_BYTES = 32 << 20
 """Of a file; what an interrupted run has to decode again at most, and what waits in memory to be written."""
-MOST_BYTES = 20 * 10**9
+MOST_BYTES = 4 * 10**9
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,13 @@ class ImageStore:
 
     @classmethod
     def under(cls, parent: Path, preprocess: Preprocess, most_bytes: int = MOST_BYTES) -> ImageStore:
-        """The store for images of this preprocessing, decoded by the libraries that are installed."""
-        return cls(parent / store_key(preprocess), most_bytes)
+        """The store for images of this preprocessing, decoded by the libraries that are installed.
+
+        Stores of others are removed, the one written longest ago first, where all together hold more than `most_bytes`.
+        """
+        store = cls(parent / store_key(preprocess), most_bytes)
+        make_room(parent, store.folder.name, most_bytes - store._bytes)
+        return store
 
     def get(self, content: str) -> UInt8Image | None:
         """The image of an item, (height, width, 3) uint8, read-only; None where it is not kept or damaged."""
@@ -97,6 +104,20 @@ class ImageStore:
                 self._write()
 
     def _write(self) -> None:
+        """Write what waits; where the disk takes no more, nothing is kept from then on, and a line says so."""
+        try:
+            self._write_shard()
+        except OSError as err:
+            say(
+                f"training: decoded images cannot be kept in {self.folder} ({err.strerror}); they are decoded in "
+                "every epoch",
+                "warning",
+            )
+            self._most = 0
+            self._bytes -= self._waiting_bytes
+        self._waiting, self._waiting_bytes = {}, 0
+
+    def _write_shard(self) -> None:
         rows, offset = [], 0
         for content, image in self._waiting.items():
             rows.append([content, offset, *image.shape[:2], zlib.crc32(image.tobytes())])
@@ -106,7 +127,6 @@ class ImageStore:
         write_bytes(self.folder / f"{name}.bin", b"".join(image.tobytes() for image in self._waiting.values()))
         write_bytes(self.folder / f"{name}.json", index)
         self._places.update({row[0]: _Place(self.folder / f"{name}.bin", *row[1:]) for row in rows})
-        self._waiting, self._waiting_bytes = {}, 0
 
     def _drop(self, pixels: Path) -> None:
         """Take a file out of the store as a whole, so that its images are kept anew and nothing is there twice."""
@@ -116,22 +136,27 @@ class ImageStore:
                 return  # another thread came upon it before
             say(f"training: {pixels.name[:20]}... is damaged; its {counted(len(held), 'image')} will be decoded again")
             self._bytes -= sum(self._places.pop(content).bytes for content in held)
-            pixels.with_suffix(".json").unlink(missing_ok=True)
-            pixels.unlink(missing_ok=True)
+            _remove(pixels)
 
     def _read_index(self, index: Path) -> None:
         pixels = index.with_suffix(".bin")
         try:
             data = index.read_bytes()
-        except FileNotFoundError:
-            return  # another run shares the store and threw it away
+        except OSError:
+            return  # another run shares the store and threw it away, or it may not be read
         if bytes_sha256(data) != index.stem.removeprefix("images-") or not pixels.is_file():
             say(f"training: {index.name[:20]}... is damaged; its images will be decoded again")
-            index.unlink(missing_ok=True)
-            pixels.unlink(missing_ok=True)
+            _remove(pixels)
             return
         self._places.update({row[0]: _Place(pixels, *row[1:]) for row in json.loads(data)})
         self._bytes += pixels.stat().st_size
+
+
+def _remove(pixels: Path) -> None:
+    """A file and its index, the index first; where the disk may only be read they stay, and are found damaged again."""
+    with suppress(OSError):
+        pixels.with_suffix(".json").unlink(missing_ok=True)
+        pixels.unlink(missing_ok=True)
 
 
 def _read(place: _Place) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,7 @@ from tasks.params.training import TrainingParams
 from tasks.reports.document import write_bytes
 from tasks.stage import Progress, say
 from tasks.threads import worker_threads
-from tasks.training.activation_folders import in_use, make_room
+from tasks.training.activation_folders import in_use, make_room, unused
 from tasks.training.examples import Inputs, IntVector
 from tasks.training.frozen_engine import Compute, compute_with, engine_for, for_inference
 from tasks.training.pixels import PixelExamples
@@ -109,7 +110,8 @@ def keep_activations(
         parent: where folders of activations lie, one for each set of all that determines them.
         threads: of decoding and computing; 0 takes every core. No result depends on it.
     Returns:
-        None where not even one variant fits `settings.frozen_cache_gb`; fewer than `settings.views` where those fit.
+        None where not even one variant fits `settings.frozen_cache_gb`, or the disk takes nothing (a line says so);
+        fewer than `settings.views` where those fit.
     Raises:
         DataError: a file is gone, changed or no longer decodes; it is named.
     """
@@ -119,15 +121,36 @@ def keep_activations(
         return None
     network, engine = for_inference(prefix).to(device), engine_for(len(pixels) * (views + 1), device)
     key = _key(pixels, network, views, [engine, device])
-    folder = parent / key
-    make_room(parent, key, round(settings.frozen_cache_gb * 1e9) - size_of(len(pixels), shapes, views))
-    use = in_use(folder, pixels.contents)
+    try:
+        make_room(parent, key, round(settings.frozen_cache_gb * 1e9) - size_of(len(pixels), shapes, views))
+        use = in_use(parent / key, pixels.contents)
+    except OSError as err:
+        _not_kept(parent / key, err)
+        return None
 
     def compute_with_engine() -> Compute:
-        return compute_with(engine, network, pixels.preprocess.crop, folder / "draft.onnx")
+        return compute_with(engine, network, pixels.preprocess.crop, parent / key / "draft.onnx")
 
-    _fill(folder, pixels, compute_with_engine, shapes, views, worker_threads(threads), Progress(stage, len(pixels)))
-    return KeptExamples(folder, len(pixels), views, shapes, use)
+    progress = Progress(stage, len(pixels))
+    try:
+        _fill(parent / key, pixels, compute_with_engine, shapes, views, worker_threads(threads), progress)
+    except OSError as err:
+        use.close()
+        _not_kept(parent / key, err)
+        return None
+    return KeptExamples(parent / key, len(pixels), views, shapes, use)
+
+
+def _not_kept(folder: Path, err: OSError) -> None:
+    """Say that the disk is full or may not be written; what it took gives room again, unless another reads it."""
+    say(
+        f"training: the frozen part is computed in every epoch: what it gives cannot be kept in {folder} "
+        f"({err.strerror})",
+        "warning",
+    )
+    with suppress(OSError), unused(folder) as free:
+        if free:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def size_of(count: int, shapes: Shapes, views: int) -> int:
@@ -220,7 +243,8 @@ def _fill(
             compute = engine()
             for count in pool.map(lambda start: _keep_chunk(folder, pixels, compute, start, size, views), missing):
                 progress.advance(count)
-    os.utime(folder)
+    with suppress(OSError):  # a disk that may only be read
+        os.utime(folder)
 
 
 def _keep_chunk(folder: Path, pixels: PixelExamples, compute: Compute, start: int, size: int, views: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -21,7 +22,7 @@ from tasks.digests import file_sha256
 from tasks.errors import StageInputError
 from tasks.params.training import FineTuneParams
 from tasks.preprocess import Preprocess
-from tasks.training import frozen_engine, sources
+from tasks.training import frozen_engine, kept_activations, sources
 from tasks.training.activation_folders import forget_activations, in_use, is_in_use, items_of, make_room
 from tasks.training.frozen_engine import for_inference
 from tasks.training.kept_activations import (
@@ -340,3 +341,20 @@ def test_activations_of_other_code_are_not_found(tmp_path: Path, monkeypatch: py
 def test_no_more_variants_are_computed_than_epochs_and_passes_read(tmp_path: Path) -> None:
     assert kept(tmp_path, SETTINGS.model_copy(update={"epochs": 1, "passes": 2})).views == 2
     assert kept(tmp_path, SETTINGS.model_copy(update={"epochs": 1, "passes": 4})).views == 3
+
+
+@pytest.mark.parametrize("call", ["write_bytes", "in_use", "make_room"])
+def test_a_disk_that_takes_nothing_is_told_once_and_the_prefix_runs_in_every_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kept_activations, call, refuse)
+    assert keep_activations(pixels(tmp_path), parts()[0], tmp_path / "kept", SETTINGS, 2) is None
+    told = capsys.readouterr().err
+    assert told.count("computed in every epoch") == 1
+    assert "No space left on device" in told
+    assert not list(tmp_path.glob("kept/*"))
+    monkeypatch.undo()
+    assert kept(tmp_path).views == SETTINGS.views

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tasks.digests import file_sha256
 from tasks.errors import DataError
 from tasks.params.training import FineTuneParams
 from tasks.preprocess import Preprocess
-from tasks.training import sources
+from tasks.training import image_store, sources
 from tasks.training.image_store import ImageStore, forget_images, store_key
 from tasks.training.pixels import PixelExamples
 
@@ -173,3 +174,33 @@ def test_images_of_other_code_are_not_found(monkeypatch: pytest.MonkeyPatch, nam
     before, read = store_key(PREPROCESS), sources.file_sha256
     monkeypatch.setattr(sources, "file_sha256", lambda path: "0" if path.name == name else read(path))
     assert store_key(PREPROCESS) != before
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_told_once_and_images_are_decoded_each_time(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image_store, "write_bytes", refuse)
+    monkeypatch.setattr(image_store, "SHARD_BYTES", 5000)
+    store = ImageStore.under(tmp_path / "store", PREPROCESS)
+    found = examples(files, store=store)
+    for _ in range(2):
+        assert torch.equal(found.plain(all_of(files))[0], examples(files).plain(all_of(files))[0])
+    store.flush()
+    told = capsys.readouterr().err
+    assert told.count("cannot be kept") == 1
+    assert "No space left on device" in told
+    assert store.get(found.contents[0]) is None
+
+
+def test_images_of_another_preprocessing_make_room(files: list[Path], tmp_path: Path) -> None:
+    parent, other = tmp_path / "store", PREPROCESS.model_copy(update={"resize": 36})
+    stored(files, parent)
+    held = sum(file.stat().st_size for file in parent.glob("*/*"))
+    ImageStore.under(parent, other, held)
+    assert len(list(parent.iterdir())) == 1
+    ImageStore.under(parent, other, held - 1)
+    assert not list(parent.iterdir())
