@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ _HEADER = len(_KIND) + 32
 class Checkpoints:
     """The folder of one training, named after the digest of all that determines its result.
 
-    `state` is where the last whole epoch ended, `best-<epoch>` the weights of the best one so far, `outcome` what a
-    finished training gave; that replaces the others.
+    `state` is where the last whole epoch ended, `best-<epoch>` the weights of the best one so far, `judged-<epoch>` the
+    judged items' logits, written once; `outcome` is what a finished training gave, and replaces the others.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._judged: set[str] = set()
 
     def outcome(self) -> dict[str, Any] | None:
         """What this training gave when it was finished earlier; None: it was not. Its file's time says when it was
@@ -39,19 +41,37 @@ class Checkpoints:
         return found
 
     def state(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
-        """The last whole epoch's end and the best weights so far; None: training starts anew."""
+        """The last whole epoch's end with all `judged` logits, and the best weights; None: training starts anew."""
         state = self._read("state")
         if state is None:
             return None
         best = self._read(f"best-{state['best']}") if state["best"] else {}
-        return None if best is None else (state, best)
+        names = _judged_names(state["judged"])
+        judged = [found["logits"] for name in names if (found := self._read(name)) is not None]
+        if best is None or len(judged) < len(names):
+            return None
+        self._judged = set(names)
+        return {**state, "judged": judged}, best
 
-    def keep(self, state: dict[str, Any], best: dict[str, torch.Tensor] | None) -> None:
-        """Write an epoch's end; `best` are its weights where it is the best one."""
+    def keep(
+        self, state: dict[str, Any], best: dict[str, torch.Tensor] | None, judged: Sequence[torch.Tensor] = ()
+    ) -> None:
+        """Write an epoch's end.
+
+        Args:
+            best: its weights where it is the best one.
+            judged: logits of every epoch from the start on; only those that are not on disk yet are written.
+        """
+        names = _judged_names(len(judged))
+        for name, logits in zip(names, judged, strict=True):
+            if name not in self._judged:
+                if not self._write(name, {"logits": logits}):
+                    return
+                self._judged.add(name)
         if best is not None and not self._write(f"best-{state['best']}", best):
             return
-        if self._write("state", state):
-            self._remove(but={"state", f"best-{state['best']}"})
+        if self._write("state", {**state, "judged": len(judged)}):
+            self._remove(but={"state", f"best-{state['best']}", *names})
 
     def finish(self, outcome: dict[str, Any]) -> None:
         if self._write("outcome", outcome):
@@ -98,3 +118,7 @@ class Checkpoints:
         for path in self._folder.glob("*.pt"):
             if path.stem not in but:
                 path.unlink(missing_ok=True)
+
+
+def _judged_names(rows: int) -> list[str]:
+    return [f"judged-{epoch}" for epoch in range(rows)]

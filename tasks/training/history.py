@@ -51,20 +51,23 @@ class History:
         return bool(patience and self.best_epoch) and self.last_epoch - self.best_epoch >= patience
 
     def record(self) -> dict[str, Any]:
-        """What both a checkpoint and an outcome hold, in types that torch.load takes with weights_only."""
+        """What a checkpoint and an outcome hold beside the logits, in types that torch.load takes with weights_only."""
         rows = [score.model_dump() for score in self.scores]
         return {
             "history": rows,
-            "judged": torch.stack(self.logits),
             "multipliers": self.multipliers,
             "best": self.best_epoch,
         }
 
     def load(self, record: dict[str, Any]) -> None:
-        """Take over what `record` gave."""
+        """Take over what `record` gave, and `judged`, the logits of all rows; none: nothing is judged."""
         self.scores = [EpochScore(**row) for row in record["history"]]
-        self.logits = list(record["judged"])
+        self.logits = list(record["judged"]) or [torch.zeros(0, 0)] * len(self.scores)
         self.multipliers = list(record["multipliers"])
+
+    def judged(self) -> list[torch.Tensor]:
+        """The logits of all rows; an empty list where nothing is judged."""
+        return [logits for logits in self.logits if logits.numel()]
 
     def judged_logits(self) -> np.typing.NDArray[np.float32]:
         """(rows, judged items, classes)."""

@@ -146,7 +146,7 @@ class _Training:
         if finished is None:
             self._resume(self.fabric.broadcast(checkpoints.state()))
             self._go_on(checkpoints, on_step, on_epoch)
-            finished = {**self.history.record(), "weights": self._chosen_weights()}
+            finished = {**self.history.record(), "judged": self.history.judged(), "weights": self._chosen_weights()}
             self._on_first(partial(checkpoints.finish, finished))
         else:
             self.history.load(finished)
@@ -169,7 +169,7 @@ class _Training:
         while self.history.last_epoch < self.last and not self.history.out_of_patience(self.settings.patience):
             loss = self._epoch(self.history.last_epoch + 1, on_step)
             best = self.best if self._judge(self.optimizer.param_groups[-1]["lr"], loss) else None
-            self._on_first(partial(checkpoints.keep, self._state(), best))
+            self._on_first(partial(checkpoints.keep, self._state(), best, self.history.judged()))
             on_epoch(self.history.scores[-1])
         on_step((self.last - self.history.last_epoch) * self._items_an_epoch())
 

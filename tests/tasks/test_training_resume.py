@@ -146,7 +146,37 @@ def test_a_resumed_training_says_so_and_takes_only_what_is_left(
 
 def test_the_best_weights_alone_are_kept_beside_the_state(tmp_path: Path) -> None:
     interrupted(tmp_path, 3, made_items())
-    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["best-3.pt", "state.pt"]
+    judged = [f"judged-{epoch}.pt" for epoch in range(4)]
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["best-3.pt", *judged, "state.pt"]
+
+
+def test_logits_of_an_epoch_are_written_once_also_by_a_resumed_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    write = Checkpoints._write
+    monkeypatch.setattr(
+        Checkpoints, "_write", lambda self, name, value: written.append(name) or write(self, name, value)
+    )
+    items = made_items()
+    interrupted(tmp_path / "cut", 2, items)
+    found = result(*trained(tmp_path / "cut", items))
+    assert [name for name in written if name.startswith("judged")] == [f"judged-{epoch}" for epoch in range(5)]
+    assert found == result(*trained(tmp_path / "whole", items))
+
+
+def test_a_training_whose_logits_are_gone_starts_anew(tmp_path: Path) -> None:
+    items = made_items()
+    interrupted(tmp_path / "cut", 2, items)
+    next((tmp_path / "cut").glob("*/judged-1.pt")).unlink()
+    assert result(*trained(tmp_path / "cut", items)) == result(*trained(tmp_path / "whole", items))
+
+
+def test_without_a_judge_a_resumed_training_ends_the_same_and_writes_no_logits(tmp_path: Path) -> None:
+    items = made_items(judged=0)
+    interrupted(tmp_path / "cut", 2, items)
+    assert [path.name for path in (tmp_path / "cut").glob("*/*")] == ["state.pt"]
+    assert result(*trained(tmp_path / "cut", items)) == result(*trained(tmp_path / "whole", items))
 
 
 def test_training_goes_on_where_no_checkpoint_can_be_written(
