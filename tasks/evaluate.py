@@ -17,9 +17,16 @@ from tasks import metrics
 from tasks.adapted_features import features_under
 from tasks.errors import StageInputError
 from tasks.intervals import paired_gain_interval
+from tasks.methods.adapted_folder import (
+    Adapted,
+    calibrated,
+    preprocess_digest,
+    read_adapted,
+    read_from_scratch,
+    read_probe,
+)
 from tasks.methods.baselines import baseline_predictions
 from tasks.methods.features import LabelledItems, read_labelled_items
-from tasks.methods.head_files import Adapted, calibrated, read_adapted, read_from_scratch, read_probe
 from tasks.metrics import FloatMatrix, IntVector
 from tasks.params import EvaluateParams, Params
 from tasks.reports import BaselineScore, CalibrationReport, Estimate, EvaluationReport, write_bytes
@@ -95,13 +102,15 @@ def _adapted_to(items: LabelledItems, workspace: Workspace) -> Adapted:
     """The adapted model, after checking that it belongs to these items and to the backbone of their features.
 
     Raises:
-        StageInputError: models/adapted/ was made with other labels or another backbone.
+        StageInputError: models/adapted/ was made with other labels, another backbone or another preprocessing.
     """
     adapted = read_adapted(workspace.adapted)
     report, backbone = adapted.report, BackboneReport.read(workspace.backbone / "backbone.json")
+    preprocessing = preprocess_digest(backbone.preprocess)
     pairs = {
         "labels": (report.labels, items.names),
         "backbone": (report.graph_sha256, backbone.graph_sha256),
+        "preprocessing": (report.preprocess_sha256 or preprocessing, preprocessing),
         "feature width": (report.feature_width, items.features.shape[1]),
     }
     differing = [name for name, (then, now) in pairs.items() if then != now]

@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.digests import bytes_sha256, file_sha256, rows_sha256
 from tasks.errors import StageInputError
 from tasks.golden import golden_files
-from tasks.methods.head_files import calibrated, read_adapted
+from tasks.methods.adapted_folder import calibrated, read_adapted
 from tasks.model_card import model_card
 from tasks.onnx_files import with_linear_head
 from tasks.params import Params

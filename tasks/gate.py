@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from tasks.errors import StageInputError, counted
 from tasks.params import GateParams, Minimum, Params
 from tasks.params.gate import ErrorJudgedOn
+from tasks.plots.probe_comparison import no_better_text
 from tasks.plots.report_page import write_report_page
-from tasks.reports import Estimate, EvaluationReport, RuleVerdict, Verdict
+from tasks.reports import AdaptationReport, Estimate, EvaluationReport, RuleVerdict, Verdict
 from tasks.reports.verdict import LimitIs
 from tasks.stage import run_stage, say
 from tasks.verdicts import JUDGED, differing, evaluated_digests, judged_digests
@@ -40,7 +41,8 @@ def gate(workspace: Workspace, params: Params) -> None:
         raise StageInputError(
             f"reports/evaluation.json measured something else: {', '.join(changed)} changed since; {ANEW}"
         )
-    rules = list(judge(report, params.gate))
+    adaptation = AdaptationReport.read(workspace.adapted / "adapted.json")
+    rules = list(judge(report, params.gate, adaptation))
     reasons = [rule.reason for rule in rules if not rule.passed]
     Verdict(passed=not reasons, rules=rules, reasons=reasons, digests=judged_digests(workspace, params.gate)).write(
         workspace.verdict
@@ -49,10 +51,15 @@ def gate(workspace: Workspace, params: Params) -> None:
     say("\n".join([f"gate: {'refused' if reasons else 'passed'}", *(f"  {rule.reason}" for rule in rules)]))
 
 
-def judge(report: EvaluationReport, params: GateParams) -> Iterator[RuleVerdict]:
+def judge(
+    report: EvaluationReport, params: GateParams, adaptation: AdaptationReport | None = None
+) -> Iterator[RuleVerdict]:
     """One verdict for each rule of the gate, in the order of the params.
 
     What is missing or not a number is refused: want of data never passes.
+
+    Args:
+        adaptation: says why there is no model beside the linear probe.
     """
     level = report.confidence
     yield _judge_estimate("accuracy", report.accuracy if report.test_items else None, params.accuracy, level)
@@ -67,7 +74,8 @@ def judge(report: EvaluationReport, params: GateParams) -> Iterator[RuleVerdict]
         ("from_scratch", params.gain_over_from_scratch),
     ):
         if optional.minimum is not None:
-            yield _judge_gain(name, report, Minimum(minimum=optional.minimum, judged_on=optional.judged_on))
+            minimum = Minimum(minimum=optional.minimum, judged_on=optional.judged_on)
+            yield _judge_gain(name, report, minimum, _why_unmeasured(name, adaptation))
     if params.calibration_error.maximum is not None:
         yield _judge_calibration(report, params.calibration_error.maximum, params.calibration_error.judged_on)
 
@@ -111,11 +119,20 @@ def _judge_items_per_class(report: EvaluationReport, limit: int) -> RuleVerdict:
     return _judge_count("min_test_items_per_class", items, limit, f" of {label}")
 
 
-def _judge_gain(baseline: str, report: EvaluationReport, minimum: Minimum) -> RuleVerdict:
+def _why_unmeasured(baseline: str, adaptation: AdaptationReport | None) -> str:
+    """Why a baseline is missing, with the mend."""
+    training = adaptation.training if adaptation and adaptation.method == "linear_probe" else None
+    if baseline != "linear_probe" or training is None:
+        return UNMEASURED[baseline]
+    mend = "set other settings under adapt.method, or adapt.keep_best to false"
+    return f"training {no_better_text(training)}, and adapt.keep_best kept the probe; {mend}"
+
+
+def _judge_gain(baseline: str, report: EvaluationReport, minimum: Minimum, why: str = "") -> RuleVerdict:
     rule = f"gain_over_{baseline}"
     score = next((score for score in report.baselines if score.name == baseline), None)
     if score is None:
-        text = f"was not measured: {UNMEASURED[baseline]}"
+        text = f"was not measured: {why or UNMEASURED[baseline]}"
         return _missing(rule, minimum.minimum, minimum.judged_on, text)
     return _judge_estimate(rule, score.gain if report.test_items else None, minimum, report.confidence)
 

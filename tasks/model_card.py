@@ -6,6 +6,8 @@ from tasks.params import Params
 from tasks.plots.block_picture import depth_text
 from tasks.plots.calibration_rows import temperature_text
 from tasks.plots.findings import findings
+from tasks.plots.number_text import counted_text
+from tasks.plots.probe_comparison import judged_text
 from tasks.reports import AdaptationReport, BaselineScore, EvaluationReport, Verdict
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.evaluation import Estimate
@@ -30,7 +32,7 @@ An image classifier for {classes} classes: {labels}.
 | accuracy | {accuracy} |
 | macro-F1 | {macro_f1} |
 {calibration}{baselines}
-{findings}Trained on {train_items} items. Data digest {data}.
+{findings}Trained on {trained_on}. Data digest {data}.
 
 ## Gate
 
@@ -67,7 +69,7 @@ def model_card(
         method=_method(adaptation),
         licence=params.export.licence,
         test_items=evaluation.test_items,
-        train_items=evaluation.train_items + evaluation.validation_items,
+        trained_on=_trained_on(adaptation),
         confidence=f"{100 * evaluation.confidence:g}",
         accuracy=_cells(evaluation.accuracy),
         macro_f1=_cells(evaluation.macro_f1),
@@ -84,6 +86,14 @@ def _method(adaptation: AdaptationReport) -> str:
     if adaptation.method == "linear_probe" or adaptation.training is None or not adaptation.training.blocks:
         return adaptation.method
     return f"{adaptation.method} ({depth_text(adaptation.training.blocks)})"
+
+
+def _trained_on(adaptation: AdaptationReport) -> str:
+    """The items that the model learned from, and those that only chose its epoch."""
+    items, training = counted_text(adaptation.fitted_items, "item"), adaptation.training
+    if adaptation.method == "linear_probe" or training is None or training.judged_by != "validation":
+        return items
+    return f"{items}; {judged_text(training)} chose the epoch"
 
 
 def _calibration_rows(evaluation: EvaluationReport) -> str:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.adapt import fitted_sides, labelled_images
 from tasks.errors import DataError, GraftError
 from tasks.methods.features import read_labelled_items
-from tasks.methods.judged_training import judging_of
+from tasks.methods.judging import judging_of
+from tasks.methods.learnable_images import fitted_sides, labelled_images
 from tasks.methods.linear_probe import LinearProbe
 from tasks.methods.registry import find_network_method
 from tasks.metrics import log_loss
@@ -30,8 +30,8 @@ from tasks.threads import limit_threads
 from tasks.workspace import Workspace
 
 NOTHING_HELD_OUT = (
-    "no item can be held out to judge settings by: every class has items of one group only; add items, or set the "
-    "settings by hand"
+    "too few items can be held out to judge settings by: nearly every class has items of one group only; add items, "
+    "or set the settings by hand"
 )
 
 

@@ -26,7 +26,8 @@ class FineTune:
         Raises:
             ParamsError: the network has fewer blocks than are to be trained, or training diverged.
             DataError: a file changed or cannot be read.
-            WeightsError: the weights cannot be had, or are not those of the features.
+            WeightsError: the weights cannot be had.
+            StageInputError: the weights are not those that the features were computed with.
         """
         return trained_network(data, params, _probe(params), pretrained=True, judge=judge)
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.errors import StageInputError
-from tasks.folds import deal_folds
 from tasks.methods.contract import LabelledFeatures, LinearHead
+from tasks.methods.judging import (
+    NOT_JUDGED,
+    Judging,
+    against_probe,
+    best_and_last,
+    epoch_scores,
+    judging_of,
+)
 from tasks.methods.network_contract import Judged, LabelledImages, OnEpoch, TrainedNetwork, ignore
-from tasks.metrics import FloatMatrix, IntVector, log_loss
+from tasks.metrics import IntVector
 from tasks.params import FineTuneParams, TrainingParams
-from tasks.reports.training import EpochScore, JudgedBy, ProbeComparison, TrainingReport
+from tasks.reports.training import TrainingReport
 from tasks.stage import Progress
 
 if TYPE_CHECKING:
@@ -25,22 +31,6 @@ Probe = Callable[[LabelledFeatures], LinearHead]
 """Fits the linear probe to some of the items."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """Rows of the items to learn from, and those to judge on, none of which are learned from."""
-
-    learn: IntVector
-    judge: IntVector
-
-
-@dataclass(frozen=True)
-class Judging:
-    """How training is judged. Several parts: cross-validation, after which all items are learned from."""
-
-    by: JudgedBy
-    parts: list[Part]
-
-
 def trained_network(
     data: LabelledImages, settings: TrainingParams, probe: Probe, pretrained: bool, judge: bool = True
 ) -> TrainedNetwork:
@@ -48,9 +38,10 @@ def trained_network(
 
     Args:
         pretrained: start from the backbone's weights and the probe, else from random ones.
-        judge: False trains on all items to the last epoch.
+        judge: False trains on all items to the last epoch, as a baseline beside the model.
     """
-    run, judging = _network(data, settings, pretrained), judging_of(data, settings) if judge else NOT_JUDGED
+    run = _network(data, settings, pretrained, "adapt.method" if judge else "adapt.from_scratch_settings")
+    judging = judging_of(data, settings) if judge else NOT_JUDGED
     progress = Progress("adapt", _steps(data, settings, judging))
     judged = _judged(run, data, settings, judging, probe, pretrained, progress, ignore)
     head, scores = judged.head, judged.epochs
@@ -58,7 +49,7 @@ def trained_network(
         until = judged.best_epoch if judging.parts else None
         everyone = np.arange(len(data.files))
         start = probe(features_on(data, everyone)) if pretrained else None
-        outcome, head = run.train(everyone, None, start, until, progress.advance)
+        outcome, head = run.train(everyone, None, start, until, progress.advance, multipliers=judged.multipliers)
         scores = scores or outcome.history
     progress.advance(progress.total - progress.done)
     body, graph = run.exported()
@@ -74,7 +65,7 @@ def trained_network(
         kept_views=run.views,
         **run.numerics,
     )
-    return TrainedNetwork(head, body, graph, judged.rows, judged.logits, report)
+    return TrainedNetwork(head, body, graph, judged.rows, judged.logits, data.items.labels[judged.rows], report)
 
 
 def judged_training(
@@ -85,26 +76,9 @@ def judged_training(
     Args:
         on_epoch: hears of each judged epoch; under cross-validation of the first fold's.
     """
-    run, judging = _network(data, settings, pretrained), judging_of(data, settings)
+    run, judging = _network(data, settings, pretrained, "adapt.method"), judging_of(data, settings)
     progress = Progress("adapt", _steps(data, settings, judging, final=False))
     return _judged(run, data, settings, judging, probe, pretrained, progress, on_epoch)
-
-
-def judging_of(data: LabelledImages, settings: TrainingParams) -> Judging:
-    """Validation, where that side is large enough and training has every class without it; else folds."""
-    items = data.items
-    sides, classes = np.array(items.sides), len(items.names)
-    train, validation = np.flatnonzero(sides == "train"), np.flatnonzero(sides == "validation")
-    complete = len(np.unique(items.labels[train])) == classes
-    if complete and len(validation) >= settings.min_validation_items:
-        return Judging("validation", [Part(train, validation)])
-    fold = deal_folds(items.labels, items.groups, settings.folds, settings.seed)
-    held = [index for index in range(settings.folds) if (fold == index).any()]
-    parts = [Part(np.flatnonzero(fold != index), np.flatnonzero(fold == index)) for index in held]
-    return Judging("cross_validation", parts) if parts else NOT_JUDGED
-
-
-NOT_JUDGED = Judging("nothing", [])
 
 
 def features_on(data: LabelledImages, rows: IntVector) -> LabelledFeatures:
@@ -113,7 +87,7 @@ def features_on(data: LabelledImages, rows: IntVector) -> LabelledFeatures:
     return LabelledFeatures(items.features[rows], items.labels[rows], items.groups[rows], len(items.names))
 
 
-def _network(data: LabelledImages, settings: TrainingParams, pretrained: bool) -> NetworkRun:
+def _network(data: LabelledImages, settings: TrainingParams, pretrained: bool, section: str) -> NetworkRun:
     """Torch is imported here: the linear probe's way stays without it."""
     from tasks.backbones.weights import LoadedWeights, load, locate
     from tasks.stage import without_collector
@@ -122,14 +96,14 @@ def _network(data: LabelledImages, settings: TrainingParams, pretrained: bool) -
         from tasks.methods.network_run import NetworkRun
 
     if not pretrained:
-        return NetworkRun(data, settings, LoadedWeights(None, "random", data.preprocess), settings.seed)
+        return NetworkRun(data, settings, LoadedWeights(None, "random", data.preprocess), settings.seed, section)
     weights = load(data.backbone, locate(data.backbone, data.root))
     if weights.sha256 != data.weights_sha256:
         raise StageInputError(
             f"the weights of {data.backbone.name} are not those that the features were computed with; "
             "run `graft adapt` (stage embed)"
         )
-    return NetworkRun(data, settings, weights)
+    return NetworkRun(data, settings, weights, section=section)
 
 
 def _steps(data: LabelledImages, settings: TrainingParams, judging: Judging, final: bool = True) -> int:
@@ -152,7 +126,7 @@ def _judged(
     classes, labels = len(data.items.names), data.items.labels
     nothing = np.zeros((0, classes))
     if not judging.parts:
-        return Judged(judging.by, np.arange(0), [], 0, False, nothing, None, None)
+        return Judged(judging.by, np.arange(0), [], 0, False, nothing, None, None, None)
     # Folds that ended at different epochs could not be laid side by side: patience is applied to their sum.
     crossed = judging.by == "cross_validation"
     each = settings.model_copy(update={"patience": 0}) if crossed else settings
@@ -168,54 +142,23 @@ def _judged(
         probes.append(start.logits(data.items.features[part.judge]))
     rows = np.concatenate([part.judge for part in judging.parts])
     logits = np.concatenate([outcome.judged_logits for outcome in outcomes], axis=1).astype(np.float64)
-    epochs = _scores(outcomes, logits, labels[rows])
-    best = _best_epoch(epochs, settings.patience) if crossed else outcomes[0].chosen_epoch
+    epochs = epoch_scores(outcomes, logits, labels[rows])
+    best, last = outcomes[0].chosen_epoch, epochs[-1].epoch
+    if crossed:
+        best, last = best_and_last(epochs, settings.patience)
     return Judged(
         by=judging.by,
         rows=rows,
-        epochs=epochs,
+        epochs=epochs[: last + 1],
         best_epoch=best,
-        stopped_early=outcomes[0].stopped_early,
+        stopped_early=last < settings.epochs,
         logits=logits[best],
-        against_probe=_against_probe(labels[rows], logits[best], np.concatenate(probes).astype(np.float64)),
+        against_probe=against_probe(labels[rows], logits[best], np.concatenate(probes).astype(np.float64)),
         head=None if crossed else heads[0],
+        multipliers=_plateau_of(outcomes) if crossed and settings.schedule == "plateau" else None,
     )
 
 
-def _scores(outcomes: list[TrainingOutcome], logits: FloatMatrix, true: IntVector) -> list[EpochScore]:
-    """Scores over all judged items; training losses are the mean of the parts'."""
-    scores = []
-    for epoch, of_epoch in enumerate(logits):
-        rows = [outcome.history[epoch] for outcome in outcomes]
-        losses = [row.training_loss for row in rows if row.training_loss is not None]
-        scores.append(
-            EpochScore(
-                epoch=epoch,
-                rate=rows[0].rate,
-                training_loss=float(np.mean(losses)) if losses else None,
-                loss=log_loss(of_epoch, true),
-                accuracy=float(np.mean(of_epoch.argmax(axis=1) == true)),
-            )
-        )
-    return scores
-
-
-def _best_epoch(epochs: list[EpochScore], patience: int) -> int:
-    """The epoch of least judged loss, from 1 on; with patience the search ends after so many without a better one."""
-    best = epochs[1]
-    for score in epochs[2:]:
-        if (score.loss or 0.0) < (best.loss or 0.0):
-            best = score
-        elif patience and score.epoch - best.epoch >= patience:
-            break
-    return best.epoch
-
-
-def _against_probe(true: IntVector, logits: FloatMatrix, probe: FloatMatrix) -> ProbeComparison:
-    return ProbeComparison(
-        items=len(true),
-        accuracy=float(np.mean(logits.argmax(axis=1) == true)),
-        loss=log_loss(logits, true),
-        probe_accuracy=float(np.mean(probe.argmax(axis=1) == true)),
-        probe_loss=log_loss(probe, true),
-    )
+def _plateau_of(outcomes: list[TrainingOutcome]) -> list[float]:
+    """For each epoch the median of what the folds' plateaus multiplied the rate by: what the last training replays."""
+    return [float(one) for one in np.median([outcome.multipliers for outcome in outcomes], axis=0)]

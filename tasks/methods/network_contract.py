@@ -51,7 +51,7 @@ class TrainedNetwork:
     """A network that was trained with its head.
 
     `judged` (items of either side of judging, classes) are logits of the rows `judged_rows` of the training items,
-    none of which the model that gave them had seen; both are empty where nothing was judged.
+    none of which the model that gave them had seen, `judged_labels` what they are; empty where nothing was judged.
 
     Attributes:
         body: its tensors by torchvision's names, as a safetensors file.
@@ -63,6 +63,7 @@ class TrainedNetwork:
     graph: bytes
     judged_rows: IntVector
     judged: FloatMatrix
+    judged_labels: IntVector
     report: TrainingReport
 
 
@@ -75,6 +76,7 @@ class Judged:
         epochs: one score an epoch, epoch 0 first.
         logits: (rows, classes) of the chosen epoch.
         head: of the only part's training, whose network is the final one; None after cross-validation.
+        multipliers: for each epoch, what the last training multiplies the rate by in a plateau's place.
     """
 
     by: JudgedBy
@@ -85,6 +87,7 @@ class Judged:
     logits: FloatMatrix
     against_probe: ProbeComparison | None
     head: LinearHead | None
+    multipliers: list[float] | None
 
 
 @runtime_checkable

@@ -6,9 +6,9 @@ They stand at the top of the model page, in the model card and in Prefect.
 from __future__ import annotations
 
 from tasks.params import Params
-from tasks.plots.number_text import count_text, counted_text, percent_text, ratio_text, signed_text
+from tasks.plots.number_text import count_text, counted_text, percent_text, signed_text
+from tasks.plots.probe_comparison import no_better_text
 from tasks.plots.reliability_chart import filled_bins
-from tasks.plots.training_charts import judged_text
 from tasks.reports import AdaptationReport, BaselineScore, Estimate, EvaluationReport
 
 METHODS = {"linear_probe": "linear probe", "fine_tune": "fine-tuning", "from_scratch": "training from scratch"}
@@ -47,18 +47,14 @@ def findings(params: Params, adaptation: AdaptationReport, evaluation: Evaluatio
 
 
 def _below_probe(params: Params, adaptation: AdaptationReport) -> str:
-    """That the trained network fell behind the probe on the judged items, and which of them was taken."""
-    training = adaptation.training
-    if training is None or training.against_probe is None:
-        return ""
-    against, kept = training.against_probe, adaptation.method == "linear_probe"
-    if not kept and against.accuracy >= against.probe_accuracy:
+    """That the trained network was no better than the probe on the judged items, and which of them was taken."""
+    training, kept = adaptation.training, adaptation.method == "linear_probe"
+    said = "" if training is None else no_better_text(training)
+    if not said:
         return ""
     trained = method_name(params.adapt.method.name if kept else adaptation.method).capitalize()
-    ended = "ended below" if against.accuracy < against.probe_accuracy else "was no better than"
     end = "the probe was kept" if kept else "it was taken all the same, because adapt.keep_best is false"
-    figures = f"{ratio_text(against.accuracy)} against {ratio_text(against.probe_accuracy)} on {judged_text(training)}"
-    return f"{trained} {ended} the linear probe ({figures}); {end}."
+    return f"{trained} {said}; {end}."
 
 
 def _transfer(adaptation: AdaptationReport, evaluation: EvaluationReport) -> str:

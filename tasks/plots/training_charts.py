@@ -16,19 +16,6 @@ if TYPE_CHECKING:
 _HEIGHT, _LEFT, _RIGHT, _TOP, _STRIP = 256, 44, 10, 26, 72
 _MOST_POINTS, _MOST_MARKS = 300, 30
 
-JUDGES = {"validation": "validation", "cross_validation": "cross-validated", "nothing": ""}
-"""What stands in front of `items` where a training run was judged."""
-
-
-def judged_text(training: TrainingReport) -> str:
-    """On what a run was judged, such as `244 cross-validated items`.
-
-    >>> from tasks.reports import TrainingReport
-    >>> judged_text(TrainingReport.model_construct(judged_by="validation", judged_items=1))
-    '1 validation item'
-    """
-    return counted_text(training.judged_items, f"{JUDGES[training.judged_by]} item".strip())
-
 
 def learning_curves(training: TrainingReport, name: str) -> list[Chart]:
     """Loss with the learning rate beneath, then accuracy; none for a run without an epoch.

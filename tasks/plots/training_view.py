@@ -9,7 +9,8 @@ from tasks.plots.block_picture import block_picture, depth_text
 from tasks.plots.charts import Chart
 from tasks.plots.findings import method_name
 from tasks.plots.number_text import count_text, counted_text, ratio_text
-from tasks.plots.training_charts import judged_text, learning_curves
+from tasks.plots.probe_comparison import judged_text
+from tasks.plots.training_charts import learning_curves
 from tasks.reports import AdaptationReport, BlockState, EpochScore, TrainingReport
 
 _JUDGED = {

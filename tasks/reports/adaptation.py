@@ -24,9 +24,14 @@ class AdaptationReport(Report):
     `scores` empty, where no item could be held out (one item per class).
 
     Attributes:
+        fitted_on: the sides that the model learned from, `fitted_items` how many items lie there; a validation side
+            that only judged a training is none of them.
+        probe_fitted_on: the same of the linear probe beside a trained network; null: the probe is the model.
         adapted_graph_sha256: of models/adapted/graph.onnx, the network as trained; null: the backbone's own graph.
         temperature: what the logits are divided by before the softmax, so that probabilities are calibrated.
         calibrated_on: `out_of_fold` or `validation`; null: no item could be held out, and the temperature is 1.
+        preprocess_sha256: of the preprocessing that the model was made with.
+        from_scratch_graph_sha256: of models/adapted/from_scratch/graph.onnx.
         from_scratch: how the same network fared from random weights; null: it was not trained.
     """
 
@@ -50,3 +55,7 @@ class AdaptationReport(Report):
     calibration_items: int = 0
     training: TrainingReport | None = None
     from_scratch: TrainingReport | None = None
+    from_scratch_graph_sha256: str | None = None
+    preprocess_sha256: str | None = None
+    probe_fitted_on: list[str] | None = None
+    probe_fitted_items: int | None = None

@@ -31,7 +31,6 @@ from small_network import (
     WIDTH as FEATURES,
 )
 
-from tasks.adapt import labelled_images
 from tasks.backbones.bodies import body_of
 from tasks.backbones.registry import find_backbone
 from tasks.backbones.torch_export import FeatureNetwork
@@ -42,6 +41,7 @@ from tasks.errors import DataError, ParamsError, StageInputError
 from tasks.methods import network_run
 from tasks.methods.contract import DataNeed, FeatureMethod, LabelledFeatures, Method
 from tasks.methods.features import read_labelled_items
+from tasks.methods.learnable_images import labelled_images
 from tasks.methods.linear_probe import LinearProbe
 from tasks.methods.network_contract import LabelledImages, NetworkMethod, TrainedNetwork
 from tasks.methods.registry import METHODS, find_method, register
@@ -327,6 +327,40 @@ def test_cross_validation_judges_every_item_once_by_a_network_that_did_not_see_i
         assert not set(pairs.groups[items.learn]) & set(pairs.groups[items.judge])
         assert len(items.learn) + len(items.judge) == len(data.files)
     assert (list(final[0].learn), final[0].judge) == (list(range(len(data.files))), None)
+
+
+WILD: dict[str, Any] = {"min_validation_items": 1000, "epochs": 6, "learning_rate": 1.0, "warmup_epochs": 0.0}
+"""Settings of a cross-validation whose judged loss goes up and down."""
+
+
+def test_patience_ends_cross_validation_at_the_epoch_where_a_single_training_would_end(
+    tmp_path: Path, trainings: Trainings, no_export: None
+) -> None:
+    data = with_own_caches(trainings.data, tmp_path)
+    wild = {**WILD, "folds": 2, "schedule": "constant"}
+    free, patient = (
+        NETWORK_METHODS["fine_tune"].train(data, network_settings("fine_tune", **wild, patience=patience)).report
+        for patience in (0, 1)
+    )
+    assert (free.stopped_early, len(free.epochs)) == (False, 7)
+    losses = [score.loss for score in free.epochs]
+    last = next(epoch for epoch in range(2, 7) if losses[epoch] >= min(losses[1:epoch]))
+    assert last < 6
+    assert (patient.stopped_early, patient.best_epoch) == (True, last - 1)
+    assert patient.epochs == free.epochs[: last + 1]
+
+
+def test_after_cross_validation_a_plateau_falls_as_it_fell_in_the_folds(
+    tmp_path: Path, trainings: Trainings, no_export: None, outcomes: list[Any]
+) -> None:
+    data = with_own_caches(trainings.data, tmp_path)
+    wild = {**WILD, "folds": 3}
+    settings = network_settings("fine_tune", **wild, schedule="plateau", step_epochs=1, step_factor=0.5)
+    report = NETWORK_METHODS["fine_tune"].train(data, settings).report
+    *folds, (_, final) = outcomes
+    median = np.median([outcome.multipliers for _, outcome in folds], axis=0)
+    assert median.min() < 1
+    assert final.multipliers == list(median[: report.best_epoch])
 
 
 @EVERY_NETWORK_METHOD

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from tasks.adapt import adapt
 from tasks.digests import folder_sha256
 from tasks.errors import DataError, StageInputError
-from tasks.methods.head_files import read_head
+from tasks.methods.adapted_folder import read_adapted
 from tasks.params import AdaptParams, LinearProbeParams, Params
 from tasks.reports import AdaptationReport
 from tasks.tables import OUT_OF_FOLD, SPLITS, read_table, write_table
@@ -39,7 +39,8 @@ def test_the_head_its_report_and_its_out_of_fold_predictions_are_written_and_not
     adapt(workspace, fast_params())
     names = sorted(path.name for path in workspace.adapted.iterdir())
     assert names == ["adapted.json", "head.safetensors", "out_of_fold.parquet"]
-    report, head = read_head(workspace.adapted)
+    written = read_adapted(workspace.adapted)
+    report, head = written.report, written.head
     tensors = load_file(workspace.adapted / "head.safetensors")
     assert tensors["weight"].shape == (3, WIDTH)
     assert tensors["weight"].dtype == tensors["bias"].dtype == np.float32
@@ -245,4 +246,4 @@ def test_a_damaged_head_is_refused_by_whoever_reads_it(damage: str, tmp_path: Pa
         report = AdaptationReport.read(workspace.adapted / "adapted.json")
         report.model_copy(update={"labels": ["bee", "cat"]}).write(workspace.adapted / "adapted.json")
     with pytest.raises(StageInputError, match=r"head\.safetensors.*run `graft adapt`"):
-        read_head(workspace.adapted)
+        read_adapted(workspace.adapted)

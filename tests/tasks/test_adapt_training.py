@@ -26,7 +26,7 @@ from small_workspace import copy_workspace
 from tasks.adapt import adapt
 from tasks.digests import folder_sha256
 from tasks.errors import DataError, ParamsError, StageInputError
-from tasks.methods.head_files import read_adapted, read_from_scratch, read_probe
+from tasks.methods.adapted_folder import read_adapted, read_from_scratch, read_probe
 from tasks.reports import AdaptationReport
 from tasks.tables import SPLITS, read_table
 from tasks.workspace import Workspace
@@ -137,7 +137,7 @@ def test_training_that_ends_below_the_probe_gives_way_to_it_and_the_report_says_
     assert names_in(workspace.adapted) == ["adapted.json", "head.safetensors", "out_of_fold.parquet"]
     assert read_adapted(workspace.adapted).graph is None
     assert report.calibrated_on == "out_of_fold"
-    assert "training ended below the linear probe" in capsys.readouterr().err
+    assert "training ended below the linear probe (" in capsys.readouterr().err
     kept = (workspace.adapted / "head.safetensors").read_bytes()
     probe_alone = adapted(workspace, method={"name": "linear_probe"})
     assert (workspace.adapted / "head.safetensors").read_bytes() == kept
@@ -163,20 +163,55 @@ def test_a_validation_side_judges_where_it_is_large_enough(
     report = adapted(workspace, method={**FINE_TUNE, "min_validation_items": least}, keep_best=False)
     assert (report.training.judged_by, report.training.judged_items) == (judged_by, items)
     assert (report.calibrated_on, report.calibration_items) == (calibrated_on, items)
+    learned = (["train"], 32) if judged_by == "validation" else (["train", "validation"], 40)
+    assert (report.fitted_on, report.fitted_items) == learned
+    assert (report.probe_fitted_on, report.probe_fitted_items) == (["train", "validation"], 40)
     assert report.training.against_probe.items == items
     assert report.temperature != 1.0
 
 
-def test_one_item_a_class_is_learned_from_without_judging(workspace: Workspace, no_export: None) -> None:
+def one_item_a_class(workspace: Workspace) -> None:
     sides = ["left_out"] * 48
     sides[0] = sides[24] = "train"
     change_splits(workspace, side=sides)
+
+
+def test_of_one_item_a_class_nothing_can_be_held_out_and_the_probe_is_kept(
+    workspace: Workspace, no_export: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_item_a_class(workspace)
     report = adapted(workspace)
+    assert (report.method, report.adapted_graph_sha256) == ("linear_probe", None)
+    assert (report.training.judged_by, report.training.against_probe) == ("nothing", None)
+    said = "training could not be judged, as too few items can be held out; the linear probe is kept"
+    assert said in capsys.readouterr().err
+
+
+def test_one_item_a_class_is_learned_from_without_judging_where_that_is_asked_for(
+    workspace: Workspace, no_export: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one_item_a_class(workspace)
+    report = adapted(workspace, keep_best=False)
     training = report.training
     assert (training.judged_by, training.judged_items, training.against_probe) == ("nothing", 0, None)
     assert (report.temperature, report.calibrated_on, report.calibration_items) == (1.0, None, 0)
     assert (report.method, training.best_epoch) == ("fine_tune", FINE_TUNE["epochs"])
     assert [row["loss"] for row in curves(workspace)] == ["", "", ""]
+    assert "fine_tune to epoch 2 on 2 items, which no item could be held out to judge" in capsys.readouterr().err
+
+
+def test_items_of_one_class_are_no_judge(workspace: Workspace, no_export: None) -> None:
+    """One item of the second class must always be learned from: the folds hold out the first class alone."""
+    rows = read_table(workspace.splits, SPLITS).to_pydict()
+    seen = rows["label"].index("ocean")
+    sides = [
+        side if label == "ember" or row == seen else "left_out"
+        for row, (side, label) in enumerate(zip(rows["side"], rows["label"], strict=True))
+    ]
+    change_splits(workspace, side=sides)
+    for least in (4, 1000):
+        report = adapted(workspace, method={**FINE_TUNE, "min_validation_items": least})
+        assert (report.training.judged_by, report.method) == ("nothing", "linear_probe")
 
 
 def test_a_class_that_training_lacks_without_the_validation_side_is_judged_by_cross_validation(
@@ -202,6 +237,41 @@ def test_the_baseline_from_scratch_lies_in_a_folder_of_its_own(workspace: Worksp
     again = adapted(workspace, from_scratch="never", keep_best=False)
     assert again.from_scratch is None
     assert not (workspace.adapted / "from_scratch").exists()
+
+
+WILD = {**FROM_SCRATCH, "learning_rate": 10, "clip_norm": None, "optimizer": "sgd", "warmup_epochs": 0.0, "epochs": 12}
+"""Settings under which the small network diverges."""
+
+
+def test_a_baseline_that_diverges_is_left_out_with_a_warning_unless_it_was_asked_for(
+    workspace: Workspace, no_export: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe = {"method": {"name": "linear_probe"}, "from_scratch_settings": WILD}
+    report = adapted(workspace, from_scratch="auto", **probe)
+    assert (report.method, report.from_scratch) == ("linear_probe", None)
+    assert not (workspace.adapted / "from_scratch").exists()
+    assert "warning: the baseline from random weights is left out: training diverged" in capsys.readouterr().err
+    with pytest.raises(ParamsError, match=r"training diverged .*adapt\.from_scratch_settings\.learning_rate is 10,"):
+        adapted(workspace, from_scratch="always", **probe)
+
+
+@pytest.mark.parametrize("file", ["graph.onnx", "head.safetensors"])
+def test_a_baseline_that_is_not_the_one_of_the_report_is_refused(
+    workspace: Workspace, no_export: None, file: str
+) -> None:
+    adapted(workspace, from_scratch="always", from_scratch_settings=FROM_SCRATCH, keep_best=False)
+    path = workspace.adapted / "from_scratch" / file
+    for damage in (lambda: path.write_bytes(b"another"), path.unlink):
+        damage()
+        with pytest.raises(StageInputError, match=rf"from_scratch/{file} is .*run `graft adapt`"):
+            read_from_scratch(workspace.adapted)
+
+
+def test_a_trained_network_without_its_probe_is_refused(workspace: Workspace, no_export: None) -> None:
+    adapted(workspace, keep_best=False)
+    (workspace.adapted / "probe.safetensors").unlink()
+    with pytest.raises(StageInputError, match=r"probe\.safetensors is not a readable head .*run `graft adapt`"):
+        read_probe(workspace.adapted)
 
 
 def test_a_network_from_scratch_has_no_baseline_beside_it(workspace: Workspace, no_export: None) -> None:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import page_sources
 import pyarrow as pa
 import pytest
 from head_scene import FAST, NAMES, NO_BASELINE, fast_params, sha, write_evaluated_scene, write_scene
@@ -185,6 +186,14 @@ def test_what_adapt_trained_beside_the_model_is_measured_as_a_baseline(finished:
     scratch.mkdir()
     save_file(head, scratch / "head.safetensors")
     shutil.copy(finished.backbone / "model.onnx", scratch / "graph.onnx")
+    shutil.copy(finished.backbone / "model.onnx", finished.adapted / "graph.onnx")
+    graph, written = file_sha256(scratch / "graph.onnx"), AdaptationReport.read(finished.adapted / "adapted.json")
+    told = {
+        "adapted_graph_sha256": graph,
+        "from_scratch_graph_sha256": graph,
+        "from_scratch": page_sources.training(judged_by="nothing", probe=None),
+    }
+    written.model_copy(update=told).write(finished.adapted / "adapted.json")
     evaluate(finished, params)
     report = EvaluationReport.read(finished.evaluation)
     scores = {score.name: score for score in report.baselines}
@@ -197,6 +206,40 @@ def test_what_adapt_trained_beside_the_model_is_measured_as_a_baseline(finished:
     flat = json.loads(finished.metrics.read_text())
     assert flat["gain_over_linear_probe"] == scores["linear_probe"].gain.value > 0
     assert flat["gain_over_from_scratch"] == 0
+
+
+def test_the_pixels_of_another_preprocessing_are_refused(finished: Workspace) -> None:
+    file = finished.backbone / "backbone.json"
+    backbone = BackboneReport.read(file)
+    wider = backbone.preprocess.model_copy(update={"resize": backbone.preprocess.crop + 8})
+    backbone.model_copy(update={"preprocess": wider}).write(file)
+    with pytest.raises(StageInputError, match=r"made with other preprocessing; run `graft adapt` \(stage adapt\)"):
+        evaluate(finished, load_params(finished.params))
+
+
+def test_baselines_learn_from_what_the_model_learned_from(finished: Workspace) -> None:
+    """Of the validation side, which only judged, nothing: it holds all items of the largest class."""
+    file = finished.adapted / "adapted.json"
+    written, params = AdaptationReport.read(file), load_params(finished.params)
+    rows = read_table(finished.splits, SPLITS).to_pydict()
+    ember = [row for row, label in enumerate(rows["label"]) if label == "ember" and rows["side"][row] != "test"]
+    sides = ["validation" if row in ember[1:] else side for row, side in enumerate(rows["side"])]
+    others = [row for row, side in enumerate(sides) if side != "test" and rows["label"][row] != "ember"]
+    for row in others:
+        sides[row] = "train" if row in others[:3] else "left_out"
+    sides[ember[0]] = "train"
+    sides[next(row for row, side in enumerate(sides) if side == "test" and rows["label"][row] == "ember")] = "left_out"
+    write_table(pa.table({**rows, "side": sides}, schema=SPLITS), finished.splits)
+    guesses = []
+    for fitted_on in (["train", "validation"], ["train"]):
+        written.model_copy(update={"fitted_on": fitted_on}).write(file)
+        evaluate(finished, params)
+        majority = EvaluationReport.read(finished.evaluation).baselines[0]
+        guesses.append(majority.accuracy.value)
+    tested = [label for label, side in zip(rows["label"], sides, strict=True) if side == "test"]
+    share = tested.count("ember") / len(tested)
+    assert guesses == pytest.approx([share, 1 - share])
+    assert share != 0.5
 
 
 def test_baselines_guess_without_the_features_and_the_gain_is_the_difference(report: EvaluationReport) -> None:

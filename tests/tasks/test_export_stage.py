@@ -21,7 +21,7 @@ from tasks import export as stage
 from tasks.backbones.session import open_session
 from tasks.digests import file_sha256, folder_sha256
 from tasks.errors import GateNotPassed, GraftError, ReleaseError, StageInputError
-from tasks.methods.head_files import read_adapted, read_head
+from tasks.methods.adapted_folder import read_adapted
 from tasks.metrics import softmax
 from tasks.params import load_params
 from tasks.params.identity import result_params_sha256
@@ -163,11 +163,11 @@ def test_the_manifest_names_what_the_release_was_made_of(finished: Workspace) ->
 
 
 def test_the_graph_is_the_backbone_with_the_adapted_head_on_it(finished: Workspace) -> None:
-    session, (report, head) = open_session(finished.release / "model.onnx"), read_head(finished.adapted)
+    session, adapted = open_session(finished.release / "model.onnx"), read_adapted(finished.adapted)
     logits, probabilities, embedding = session.run(["logits", "probabilities", "embedding"], {"image": BATCH})
     (features,) = open_session(finished.backbone / "model.onnx").run(["embedding"], {"image": BATCH})
     np.testing.assert_array_equal(embedding, features)
-    expected = (features @ head.weight.T + head.bias) / report.temperature
+    expected = (features @ adapted.head.weight.T + adapted.head.bias) / adapted.report.temperature
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert (probabilities.argmax(axis=1) == logits.argmax(axis=1)).all()
 

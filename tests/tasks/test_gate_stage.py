@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import page_sources
 import pytest
 from head_scene import NAMES, fast_params, write_evaluated_scene, write_scene
 from hypothesis import given, settings
@@ -28,6 +29,7 @@ from tasks.reports import (
     Estimate,
     EvaluatedDigests,
     EvaluationReport,
+    ProbeComparison,
     RuleVerdict,
     ValidationReport,
     Verdict,
@@ -63,24 +65,26 @@ def workspace(evaluated: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
+PROBE = AdaptationReport(
+    method="linear_probe",
+    head="logistic",
+    labels=["a", "b"],
+    feature_width=2,
+    graph_sha256="g",
+    engine_sha256="e",
+    fitted_on=["train"],
+    fitted_items=10,
+    strength=1.0,
+    scores=[],
+    out_of_fold_accuracy=None,
+    out_of_fold_loss=None,
+)
+
+
 def calibration_of(actual: np.ndarray, predicted: np.ndarray, confidence: float = 0.95) -> CalibrationReport:
     """Two classes, every prediction made with the same confidence, a temperature of 1."""
     logits = np.where(np.eye(2, dtype=bool)[predicted], np.log(confidence / (1 - confidence)), 0.0)
-    adapted = AdaptationReport(
-        method="linear_probe",
-        head="logistic",
-        labels=["a", "b"],
-        feature_width=2,
-        graph_sha256="g",
-        engine_sha256="e",
-        fitted_on=["train"],
-        fitted_items=10,
-        strength=1.0,
-        scores=[],
-        out_of_fold_accuracy=None,
-        out_of_fold_loss=None,
-    )
-    return calibration_report(logits, logits, actual, adapted, FAST)
+    return calibration_report(logits, logits, actual, PROBE, FAST)
 
 
 def measured(
@@ -316,6 +320,28 @@ def test_a_gain_over_a_model_that_was_not_trained_is_refused_with_the_mend() -> 
     ):
         assert (asked[rule].passed, asked[rule].value) == (False, None)
         assert mend in asked[rule].reason
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ((0.941, 0.4, 0.948, 0.3), "training ended below the linear probe (0.941 against 0.948 on "),
+        ((0.9, 0.4, 0.9, 0.3), "training was no better than the linear probe (accuracy equal, log loss 0.400 against "),
+        (None, "training could not be judged, as too few items can be held out"),
+    ],
+)
+def test_a_gain_over_the_probe_that_was_kept_tells_how_the_training_fared(
+    figures: tuple[float, float, float, float] | None, said: str
+) -> None:
+    names = ("accuracy", "loss", "probe_accuracy", "probe_loss")
+    against = ProbeComparison(items=40, **dict(zip(names, figures, strict=True))) if figures else None
+    run = page_sources.training(judged_by="validation" if figures else "nothing", probe=None)
+    kept = PROBE.model_copy(update={"training": run.model_copy(update={"against_probe": against})})
+    params = GateParams.model_validate({"gain_over_linear_probe": {"minimum": 0.0}})
+    rules = {rule.rule: rule for rule in judge(measured(ACTUAL, ACTUAL, baselines=False), params, kept)}
+    reason = rules["gain_over_linear_probe"].reason
+    assert f"was not measured: {said}" in reason
+    assert "and adapt.keep_best kept the probe; set other settings under adapt.method" in reason
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), float("inf"), None])

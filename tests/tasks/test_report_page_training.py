@@ -58,8 +58,9 @@ def test_a_probe_s_page_has_neither_curves_of_training_nor_calibration(tmp_path:
     assert told(PROBE) == []
     assert not reader.named("section", id="calibration")
     assert not reader.named("ul", class_="findings")
+    said = reader.text[: reader.text.index("Parameters and digests", reader.text.index("Test items"))]
     for word in ("Calibration", "What was trained", "epoch", "from scratch", "Pretraining"):
-        assert word not in reader.text
+        assert word not in said
     assert "Linear probe (logistic) on 1,024 frozen features of a 64-pixel image, fitted on 70 items" in reader.text
 
 
@@ -139,6 +140,36 @@ def test_the_weaker_network_that_was_asked_for_is_named_as_such() -> None:
         "Fine-tuning ended below the linear probe (0.941 against 0.948 on 244 cross-validated items); "
         "it was taken all the same, because adapt.keep_best is false."
     )
+
+
+def test_a_network_as_accurate_as_the_probe_at_a_worse_loss_is_told_by_both_losses() -> None:
+    run = page_sources.training(0.948, 0.948)
+    against = run.against_probe.model_copy(update={"loss": 0.4, "probe_loss": 0.3})
+    tied = page_sources.trained_run(run_of=run.model_copy(update={"against_probe": against}), method="linear_probe")
+    assert told(tied)[0] == (
+        "Fine-tuning was no better than the linear probe (accuracy equal, log loss 0.400 against 0.300 on "
+        "244 cross-validated items); the probe was kept."
+    )
+
+
+def test_a_network_that_nothing_could_judge_gives_way_and_the_page_says_so() -> None:
+    unjudged = page_sources.training(judged_by="nothing", probe=None)
+    assert told(page_sources.trained_run(run_of=unjudged, method="linear_probe"))[0] == (
+        "Fine-tuning could not be judged, as too few items can be held out; the probe was kept."
+    )
+
+
+def test_the_items_of_the_model_and_of_its_probe_are_told_apart(tmp_path: Path) -> None:
+    """Judged by validation, the network learned from the train side alone and the probe from both."""
+    run = page_sources.trained_run(run_of=page_sources.training(judged_by="validation"))
+    sides = {"fitted_on": ["train"], "fitted_items": 50}
+    probe = {"probe_fitted_on": ["train", "validation"], "probe_fitted_items": 70}
+    run = replace(run, adaptation=run.adaptation.model_copy(update={**sides, **probe}))
+    text = PageReader(page_of(run, tmp_path)).text
+    assert "on 64-pixel images, on 50 items (train)." in text
+    assert "fitted on 70 items (train, validation)." in text
+    card = model_card(run.params, run.backbone, run.evaluation, run.verdict, run.adaptation)
+    assert "Trained on 50 items; 244 validation items chose the epoch." in card
 
 
 def test_a_network_from_scratch_claims_no_transfer() -> None:

@@ -90,7 +90,7 @@ def test_where_nothing_can_be_held_out_the_reason_is_named(finished: Workspace) 
         for row in train[1:]:
             rows["side"][row] = "left_out"
     finished.splits.write_bytes(table_bytes(pa.table(rows, schema=SPLITS)))
-    with pytest.raises(DataError, match="no item can be held out to judge settings by"):
+    with pytest.raises(DataError, match="too few items can be held out to judge settings by"):
         judged(finished, load_params(finished.params))
 
 

@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tasks.digests import bytes_sha256, file_sha256
+from tasks.digests import bytes_sha256, file_sha256, value_sha256
 from tasks.errors import StageInputError
 from tasks.methods.contract import Adaptation, LinearHead
 from tasks.methods.features import LabelledItems
 from tasks.methods.network_contract import TrainedNetwork
 from tasks.metrics import softmax
+from tasks.preprocess import Preprocess
 from tasks.reports import AdaptationReport, write_bytes
 from tasks.tables import OUT_OF_FOLD, write_table
 
@@ -82,41 +83,46 @@ def read_adapted(folder: Path) -> Adapted:
     head = _read_head(folder / HEAD, report)
     if report.adapted_graph_sha256 is None:
         return Adapted(report, head, None)
-    graph = folder / GRAPH
-    if not graph.is_file() or file_sha256(graph) != report.adapted_graph_sha256:
-        raise StageInputError(f"{graph} is missing or not the graph that {REPORT} names; {MEND}")
-    return Adapted(report, head, graph)
-
-
-def read_head(folder: Path) -> tuple[AdaptationReport, LinearHead]:
-    """The report and the head, as `read_adapted` gives them."""
-    adapted = read_adapted(folder)
-    return adapted.report, adapted.head
+    return Adapted(report, head, _graph_of(folder / GRAPH, report.adapted_graph_sha256))
 
 
 def read_probe(folder: Path) -> LinearHead | None:
     """The linear probe that stands beside a trained network; None: the probe is the model itself.
 
     Raises:
-        StageInputError: the file is damaged or does not fit the report.
+        StageInputError: the file is missing or damaged, or does not fit the report.
     """
-    path = folder / PROBE
-    return _read_head(path, AdaptationReport.read(folder / REPORT)) if path.exists() else None
+    report = AdaptationReport.read(folder / REPORT)
+    return None if report.adapted_graph_sha256 is None else _read_head(folder / PROBE, report)
 
 
 def read_from_scratch(folder: Path) -> tuple[LinearHead, Path] | None:
     """Head and graph of the network trained from random weights; None: it was not trained.
 
     Raises:
-        StageInputError: a file is damaged or does not fit the report.
+        StageInputError: a file is missing or damaged, or does not fit the report.
     """
-    head, graph = folder / FROM_SCRATCH / HEAD, folder / FROM_SCRATCH / GRAPH
-    return (_read_head(head, AdaptationReport.read(folder / REPORT)), graph) if graph.exists() else None
+    report = AdaptationReport.read(folder / REPORT)
+    if report.from_scratch is None:
+        return None
+    graph = _graph_of(folder / FROM_SCRATCH / GRAPH, report.from_scratch_graph_sha256)
+    return _read_head(folder / FROM_SCRATCH / HEAD, report), graph
 
 
 def calibrated(head: LinearHead, temperature: float) -> LinearHead:
     """The head whose logits are those of `head` divided by the temperature; the one that is served."""
     return LinearHead(head.weight / np.float32(temperature), head.bias / np.float32(temperature))
+
+
+def preprocess_digest(preprocess: Preprocess) -> str:
+    """sha256 of a preprocessing, as the report names it."""
+    return value_sha256(preprocess.model_dump(mode="json"))
+
+
+def _graph_of(graph: Path, sha256: str | None) -> Path:
+    if not graph.is_file() or file_sha256(graph) != sha256:
+        raise StageInputError(f"{graph} is missing or not the graph that {REPORT} names; {MEND}")
+    return graph
 
 
 def _write_head(path: Path, head: LinearHead) -> None:
