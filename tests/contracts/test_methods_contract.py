@@ -334,20 +334,18 @@ WILD: dict[str, Any] = {"min_validation_items": 1000, "epochs": 6, "learning_rat
 
 
 def test_patience_ends_cross_validation_at_the_epoch_where_a_single_training_would_end(
-    tmp_path: Path, trainings: Trainings, no_export: None
+    tmp_path: Path, trainings: Trainings, no_export: None, outcomes: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    losses = [0.9, 0.5, 0.6, 0.7, 0.1]
+    rows = [EpochScore(epoch=at, rate=0, training_loss=0, loss=loss, accuracy=0) for at, loss in enumerate(losses)]
+    monkeypatch.setattr("tasks.methods.judged_training.epoch_scores", lambda *_: rows)
     data = with_own_caches(trainings.data, tmp_path)
-    wild = {**WILD, "folds": 2, "schedule": "constant"}
-    free, patient = (
-        NETWORK_METHODS["fine_tune"].train(data, network_settings("fine_tune", **wild, patience=patience)).report
-        for patience in (0, 1)
-    )
-    assert (free.stopped_early, len(free.epochs)) == (False, 7)
-    losses = [score.loss for score in free.epochs]
-    last = next(epoch for epoch in range(2, 7) if losses[epoch] >= min(losses[1:epoch]))
-    assert last < 6
-    assert (patient.stopped_early, patient.best_epoch) == (True, last - 1)
-    assert patient.epochs == free.epochs[: last + 1]
+    for patience, best, last in ((2, 1, 3), (3, 4, 4), (0, 4, 4)):
+        settings = network_settings("fine_tune", **{**WILD, "folds": 2, "epochs": 4}, patience=patience)
+        report = NETWORK_METHODS["fine_tune"].train(data, settings).report
+        assert (report.best_epoch, report.stopped_early) == (best, patience == 2)
+        assert report.epochs == rows[: last + 1]
+        assert outcomes[-1][1].history[-1].epoch == best
 
 
 def test_after_cross_validation_a_plateau_falls_as_it_fell_in_the_folds(
