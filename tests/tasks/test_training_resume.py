@@ -276,6 +276,21 @@ def test_another_unit_for_bfloat16_gives_another_key(monkeypatch: pytest.MonkeyP
     assert len(keys) == 3
 
 
+def test_another_gpu_or_cuda_gives_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for name, cuda, cudnn in [
+        ("H200", "13.0", 91000),
+        ("A100", "13.0", 91000),
+        ("H200", "12.8", 91000),
+        ("H200", "13.0", 9),
+    ]:
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda found=name: found)
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        monkeypatch.setattr(torch.backends.cudnn, "version", lambda found=cudnn: found)
+        keys.add(key(numerics={"device": "cuda"}))
+    assert len(keys) == 4
+
+
 @pytest.mark.parametrize("name", ["training/loop.py", "backbones/bodies.py", "backbones/blocks.py", "preprocess.py"])
 def test_changed_code_gives_another_key(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     before, read = key(), sources.file_sha256
