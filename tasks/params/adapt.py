@@ -15,7 +15,7 @@ MethodParams = Annotated[LinearProbeParams | FineTuneParams | FromScratchParams,
 
 class AdaptParams(Section):
     method: MethodParams = Field(LinearProbeParams(), description="The method and its settings.")
-    keep_best: bool = Field(True, description="Keep the linear probe where fine-tuning ends below it.")
+    keep_best: bool = Field(True, description="Keep the linear probe where training is no better, or cannot be judged.")
     from_scratch: Literal["auto", "always", "never"] = Field(
         "auto", description="Whether the same network is trained from scratch as a baseline; auto: where that is quick."
     )
