@@ -95,7 +95,7 @@ def probe_predictions(train: FloatMatrix, labels: IntVector, test: FloatMatrix) 
     """The linear probe with its default params, every item a group of its own."""
     probe = LinearProbe()
     data = LabelledFeatures(train, labels, np.arange(len(labels)), classes=10)
-    return np.asarray(probe.predict(probe.adapt(data, LinearProbeParams()).head, test).argmax(axis=1))
+    return np.asarray(probe.adapt(data, LinearProbeParams()).head.logits(test).argmax(axis=1))
 
 
 def pixel_predictions(train: FloatMatrix, labels: IntVector, test: FloatMatrix) -> IntVector:

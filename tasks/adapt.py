@@ -34,7 +34,7 @@ from tasks.stage import run_stage, say
 from tasks.temperature import fit_temperature
 from tasks.workspace import Workspace
 
-QUICK_FROM_SCRATCH = 50_000_000
+QUICK_FROM_SCRATCH = 150_000_000
 """adapt.from_scratch: auto trains up to so many items x pixels x passes: the embedded sample, not photographs."""
 
 
@@ -48,6 +48,9 @@ def adapt(workspace: Workspace, params: Params) -> None:
     """
     backbone, items = _inputs(workspace)
     settings, probe_settings = params.adapt, probe_of(params.adapt)
+    tested = items.sides.count("test")
+    if tested < params.gate.min_test_items:
+        say(f"adapt: {tested} test items are fewer than gate.min_test_items ({params.gate.min_test_items})", "warning")
     fitted = items.on(fitted_sides(probe_settings))
     probe = LinearProbe().adapt(fitted.to_learn_from(), probe_settings)
     trained = from_scratch = None

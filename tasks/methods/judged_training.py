@@ -20,8 +20,8 @@ from tasks.methods.judging import (
 from tasks.methods.network_contract import Judged, LabelledImages, OnEpoch, TrainedNetwork, ignore
 from tasks.metrics import IntVector
 from tasks.params import FineTuneParams, TrainingParams
-from tasks.reports.training import TrainingReport
-from tasks.stage import Progress
+from tasks.reports.training import EpochScore, TrainingReport
+from tasks.stage import Progress, say
 
 if TYPE_CHECKING:
     from tasks.methods.network_run import NetworkRun
@@ -49,6 +49,8 @@ def trained_network(
         until = judged.best_epoch if judging.parts else None
         everyone = np.arange(len(data.files))
         start = probe(features_on(data, everyone)) if pretrained else None
+        what = "training" if judge else "the same network from random weights, trained"
+        say(f"adapt: {what} on all {len(everyone)} items")
         outcome, head = run.train(everyone, None, start, until, progress.advance, multipliers=judged.multipliers)
         scores = scores or outcome.history
     progress.advance(progress.total - progress.done)
@@ -131,9 +133,13 @@ def _judged(
     crossed = judging.by == "cross_validation"
     each = settings.model_copy(update={"patience": 0}) if crossed else settings
     outcomes, heads, probes = [], [], []
+    count = len(judging.parts)
+    say(f"adapt: {count}-fold cross-validation, then all items" if crossed else "adapt: judged on the validation side")
     for place, part in enumerate(judging.parts):
         start = probe(features_on(data, part.learn))
-        heard = on_epoch if place == 0 else ignore
+        heard = _Teller(
+            f"fold {place + 1} of {count}, " if crossed else "", settings, on_epoch if place == 0 else ignore
+        )
         outcome, head = run.train(
             part.learn, part.judge, start if pretrained else None, None, progress.advance, each, heard
         )
@@ -157,6 +163,18 @@ def _judged(
         head=None if crossed else heads[0],
         multipliers=_plateau_of(outcomes) if crossed and settings.schedule == "plateau" else None,
     )
+
+
+class _Teller:
+    """Tells the run's log of every epoch, and whoever else wants to hear."""
+
+    def __init__(self, part: str, settings: TrainingParams, on_epoch: OnEpoch) -> None:
+        self._part, self._epochs, self._on_epoch = part, settings.epochs, on_epoch
+
+    def __call__(self, score: EpochScore) -> None:
+        figures = "" if score.accuracy is None else f": accuracy {score.accuracy:.3f}, log loss {score.loss:.3f}"
+        say(f"adapt: {self._part}epoch {score.epoch} of {self._epochs}{figures}")
+        self._on_epoch(score)
 
 
 def _plateau_of(outcomes: list[TrainingOutcome]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from tasks.folds import ALWAYS_TRAINING, deal_folds
 from tasks.methods.network_contract import LabelledImages
-from tasks.metrics import FloatMatrix, IntVector, log_loss
+from tasks.metrics import FloatMatrix, FloatVector, IntVector, log_loss, log_softmax
 from tasks.params import TrainingParams
 from tasks.reports.training import EpochScore, JudgedBy, ProbeComparison
+from tasks.temperature import fit_temperature
 
 if TYPE_CHECKING:
     from tasks.training.loop import TrainingOutcome
@@ -96,10 +98,19 @@ def best_and_last(epochs: list[EpochScore], patience: int) -> tuple[int, int]:
 
 def against_probe(true: IntVector, logits: FloatMatrix, probe: FloatMatrix) -> ProbeComparison:
     """Accuracy and mean log-loss of two models' logits (items, classes) on the judged items."""
+    gains = _calibrated_losses(probe, true) - _calibrated_losses(logits, true)
     return ProbeComparison(
         items=len(true),
         accuracy=float(np.mean(logits.argmax(axis=1) == true)),
         loss=log_loss(logits, true),
         probe_accuracy=float(np.mean(probe.argmax(axis=1) == true)),
         probe_loss=log_loss(probe, true),
+        loss_gain=float(gains.mean()),
+        loss_gain_error=float(gains.std(ddof=1) / math.sqrt(len(gains))) if len(gains) > 1 else None,
     )
+
+
+def _calibrated_losses(logits: FloatMatrix, true: IntVector) -> FloatVector:
+    """(items,) log-losses at the temperature that would be served."""
+    chances = log_softmax(logits / fit_temperature(logits, true))
+    return -chances[np.arange(len(true)), true]

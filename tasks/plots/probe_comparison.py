@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.plots.number_text import counted_text, ratio_text
+from tasks.plots.number_text import counted_text, ratio_text, signed_text
 from tasks.reports.training import ProbeComparison, TrainingReport
 
 JUDGES = {"validation": "validation", "cross_validation": "cross-validated", "nothing": ""}
@@ -20,8 +20,13 @@ def judged_text(training: TrainingReport) -> str:
 
 
 def fell_behind(against: ProbeComparison) -> bool:
-    """Whether training ended below the probe on the judged items; of equal accuracies the loss decides."""
-    return (against.accuracy, -against.loss) < (against.probe_accuracy, -against.probe_loss)
+    """Whether training was no better than the probe: less accurate on the judged items, or its gain in log-loss no more
+    than the standard error of that gain. The epoch was chosen on the same items, so a gain within chance is none."""
+    if against.accuracy < against.probe_accuracy:
+        return True
+    if against.loss_gain is None or against.loss_gain_error is None:
+        return against.accuracy == against.probe_accuracy and against.loss > against.probe_loss
+    return against.loss_gain <= against.loss_gain_error
 
 
 def no_better_text(training: TrainingReport) -> str:
@@ -41,6 +46,17 @@ def no_better_text(training: TrainingReport) -> str:
     if against.accuracy < against.probe_accuracy:
         ended, figures = "ended below", f"{ratio_text(against.accuracy)} against {ratio_text(against.probe_accuracy)}"
     else:
-        losses = f"{ratio_text(against.loss)} against {ratio_text(against.probe_loss)}"
-        ended, figures = "was no better than", f"accuracy equal, log loss {losses}"
+        same = (
+            "equal"
+            if against.accuracy == against.probe_accuracy
+            else (f"{ratio_text(against.accuracy)} against {ratio_text(against.probe_accuracy)}")
+        )
+        ended, figures = "was no better than", f"accuracy {same}, {_loss_text(against)}"
     return f"{ended} the linear probe ({figures} on {judged_text(training)})"
+
+
+def _loss_text(against: ProbeComparison) -> str:
+    if against.loss_gain is None or against.loss_gain_error is None:
+        return f"log loss {ratio_text(against.loss)} against {ratio_text(against.probe_loss)}"
+    gain, error = signed_text(against.loss_gain), ratio_text(against.loss_gain_error)
+    return f"calibrated log loss better by {gain}, within its standard error of {error}"

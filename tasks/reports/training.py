@@ -35,13 +35,19 @@ class BlockState(Record):
 
 
 class ProbeComparison(Record):
-    """The trained model against the linear probe on the judged items; the probe saw none of them."""
+    """The trained model against the linear probe on the judged items; the probe saw none of them.
+
+    `loss_gain` is the mean of the items' paired differences in log-loss (nats, above 0: training is better), each model
+    at the temperature that suits it, and `loss_gain_error` the standard error of that mean.
+    """
 
     items: int
     accuracy: float
     loss: float
     probe_accuracy: float
     probe_loss: float
+    loss_gain: float | None = None
+    loss_gain_error: float | None = None
 
 
 class TrainingReport(Record):

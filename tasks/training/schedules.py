@@ -9,6 +9,9 @@ import torch
 
 from tasks.params.training import TrainingParams
 
+FEWEST_WARMUP = 10
+"""Steps of a warm-up at least, where there is one: an epoch of a small data set is a step or two."""
+
 
 def multiplier(settings: TrainingParams, step: int, steps_per_epoch: int) -> float:
     """What the highest rate is multiplied by at a step, counted from 0 over the whole training; in [0, 1].
@@ -17,7 +20,9 @@ def multiplier(settings: TrainingParams, step: int, steps_per_epoch: int) -> flo
     epochs from the start on, or 1. `plateau` is 1 here, see `Plateau`.
     Source: agrees with torch's LinearLR, CosineAnnealingLR and StepLR.
     """
-    warmup = min(round(settings.warmup_epochs * steps_per_epoch), settings.epochs * steps_per_epoch)
+    every = settings.epochs * steps_per_epoch
+    warmup = round(settings.warmup_epochs * steps_per_epoch)
+    warmup = min(max(warmup, min(FEWEST_WARMUP, every // 2)) if warmup else 0, every)
     if step < warmup:
         return (step + 1) / warmup * _fallen(settings, step, steps_per_epoch, warmup)
     return _fallen(settings, step, steps_per_epoch, warmup)

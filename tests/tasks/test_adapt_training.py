@@ -23,11 +23,13 @@ from small_network import (
 )
 from small_workspace import copy_workspace
 
-from tasks.adapt import adapt
+from tasks.adapt import adapt, wants_from_scratch
 from tasks.digests import folder_sha256
 from tasks.errors import DataError, ParamsError, StageInputError
 from tasks.methods.adapted_folder import read_adapted, read_from_scratch, read_probe
-from tasks.reports import AdaptationReport
+from tasks.params import AdaptParams
+from tasks.plots.probe_comparison import fell_behind
+from tasks.reports import AdaptationReport, ProbeComparison
 from tasks.tables import SPLITS, read_table
 from tasks.workspace import Workspace
 
@@ -330,3 +332,17 @@ def test_weights_that_gave_other_features_are_refused(workspace: Workspace) -> N
     write_weights(workspace.root / WEIGHTS, seed=1)
     with pytest.raises(StageInputError, match=r"not those that the features were computed with; run `graft adapt`"):
         adapted(workspace)
+
+
+def test_the_embedded_sample_is_small_enough_for_its_baseline_from_scratch_and_photographs_are_not() -> None:
+    assert wants_from_scratch(AdaptParams(), items=50, side=64)
+    assert not wants_from_scratch(AdaptParams(), items=244, side=224)
+
+
+def test_a_gain_within_its_own_standard_error_leaves_the_probe() -> None:
+    clear = ProbeComparison(
+        items=50, accuracy=0.94, loss=0.2, probe_accuracy=0.9, probe_loss=0.3, loss_gain=0.1, loss_gain_error=0.04
+    )
+    assert not fell_behind(clear)
+    assert fell_behind(clear.model_copy(update={"loss_gain": 0.03}))
+    assert fell_behind(clear.model_copy(update={"accuracy": 0.88}))

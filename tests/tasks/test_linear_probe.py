@@ -46,7 +46,7 @@ def made_up(
 def test_unseen_items_are_predicted_well_from_raw_features(head: str, per_class: int, width: int) -> None:
     learned = PROBE.adapt(made_up(per_class, width, distance=6.0), LinearProbeParams(head=head))
     unseen = made_up(100, width, distance=6.0, seed=1)
-    logits = PROBE.predict(learned.head, unseen.features)
+    logits = learned.head.logits(unseen.features)
     assert np.mean(logits.argmax(axis=1) == unseen.labels) >= 0.95
     assert logits.dtype == learned.head.weight.dtype == learned.head.bias.dtype == np.float32
 
@@ -107,7 +107,7 @@ def test_one_item_per_class_takes_the_default_strength_and_has_no_scores(head: s
     assert learned.scores == []
     assert learned.out_of_fold.shape == (0, 3)
     unseen = made_up(20, 16, distance=20.0, seed=9)
-    assert np.mean(PROBE.predict(learned.head, unseen.features).argmax(axis=1) == unseen.labels) > 0.9
+    assert np.mean(learned.head.logits(unseen.features).argmax(axis=1) == unseen.labels) > 0.9
 
 
 @HEADS
@@ -128,7 +128,7 @@ def test_balanced_weights_raise_the_recall_of_the_rare_class(head: str) -> None:
     recalls = {}
     for scheme in ("none", "balanced"):
         learned = PROBE.adapt(data, LinearProbeParams(head=head, class_weight=scheme))
-        predicted = PROBE.predict(learned.head, data.features).argmax(axis=1)
+        predicted = learned.head.logits(data.features).argmax(axis=1)
         recalls[scheme] = np.mean(predicted[labels == 1] == 1)
     assert recalls["balanced"] > recalls["none"] + 0.2
 
