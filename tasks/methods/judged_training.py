@@ -137,9 +137,8 @@ def _judged(
     say(f"adapt: {count}-fold cross-validation, then all items" if crossed else "adapt: judged on the validation side")
     for place, part in enumerate(judging.parts):
         start = probe(features_on(data, part.learn))
-        heard = _Teller(
-            f"fold {place + 1} of {count}, " if crossed else "", settings, on_epoch if place == 0 else ignore
-        )
+        fold = f"fold {place + 1} of {count}, " if crossed else ""
+        heard = _Teller(fold, settings, on_epoch if place == 0 else ignore)
         outcome, head = run.train(
             part.learn, part.judge, start if pretrained else None, None, progress.advance, each, heard
         )
