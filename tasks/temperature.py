@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.metrics import AnyFloatMatrix, FloatMatrix, FloatVector, IntVector, softmax
+from tasks.metrics import AnyFloatMatrix, FloatMatrix, FloatVector, IntVector, log_softmax, softmax
 
 COLDEST, HOTTEST = 0.05, 20.0
 """Bounds of the temperature."""
@@ -49,6 +49,19 @@ def fit_temperature(logits: AnyFloatMatrix, labels: IntVector, weight: FloatVect
             break
         inverse = following
     return float(1.0 / inverse)
+
+
+def calibrated_log_losses(logits: AnyFloatMatrix, labels: IntVector) -> FloatVector:
+    """(items,) log-losses in nats at the temperature that suits these items, as of a model that is served calibrated.
+
+    Args:
+        logits: (items, classes) of items that the model did not learn from; where one is not finite every loss is nan.
+        labels: (items,) true class indices.
+    """
+    if not np.isfinite(logits).all():
+        return np.full(len(labels), np.nan)
+    chances = log_softmax(logits.astype(np.float64) / fit_temperature(logits, labels))
+    return np.asarray(-chances[np.arange(len(labels)), labels])
 
 
 def _derivatives(inverse: float, logits: FloatMatrix, labels: IntVector, items: FloatVector) -> tuple[float, float]:

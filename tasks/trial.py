@@ -21,11 +21,11 @@ from tasks.methods.judging import judging_of
 from tasks.methods.learnable_images import fitted_sides, labelled_images
 from tasks.methods.linear_probe import LinearProbe
 from tasks.methods.registry import find_network_method
-from tasks.metrics import log_loss
 from tasks.params import LinearProbeParams, Params
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.training import EpochScore
 from tasks.reports.trials import TrialEpoch, TrialOutcome, TrialWord
+from tasks.temperature import calibrated_log_losses
 from tasks.threads import limit_threads
 from tasks.workspace import Workspace
 
@@ -61,7 +61,7 @@ def judge_probe(workspace: Workspace, settings: LinearProbeParams) -> TrialOutco
     if not len(true):
         raise DataError(NOTHING_HELD_OUT)
     accuracy = float(np.mean(found.out_of_fold.argmax(axis=1) == true))
-    loss = log_loss(found.out_of_fold, true)
+    loss = float(calibrated_log_losses(found.out_of_fold, true).mean())
     return TrialOutcome(accuracy=accuracy, loss=loss, items=len(true), judged_by="cross_validation")
 
 

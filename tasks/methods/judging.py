@@ -10,10 +10,10 @@ import numpy as np
 
 from tasks.folds import ALWAYS_TRAINING, deal_folds
 from tasks.methods.network_contract import LabelledImages
-from tasks.metrics import FloatMatrix, FloatVector, IntVector, log_loss, log_softmax
+from tasks.metrics import FloatMatrix, IntVector
 from tasks.params import TrainingParams
 from tasks.reports.training import EpochScore, JudgedBy, ProbeComparison
-from tasks.temperature import fit_temperature
+from tasks.temperature import calibrated_log_losses
 
 if TYPE_CHECKING:
     from tasks.training.loop import TrainingOutcome
@@ -75,7 +75,7 @@ def epoch_scores(outcomes: list[TrainingOutcome], logits: FloatMatrix, true: Int
                 epoch=epoch,
                 rate=rows[0].rate,
                 training_loss=float(np.mean(losses)) if losses else None,
-                loss=log_loss(of_epoch, true),
+                loss=float(calibrated_log_losses(of_epoch, true).mean()),
                 accuracy=float(np.mean(of_epoch.argmax(axis=1) == true)),
             )
         )
@@ -97,20 +97,15 @@ def best_and_last(epochs: list[EpochScore], patience: int) -> tuple[int, int]:
 
 
 def against_probe(true: IntVector, logits: FloatMatrix, probe: FloatMatrix) -> ProbeComparison:
-    """Accuracy and mean log-loss of two models' logits (items, classes) on the judged items."""
-    gains = _calibrated_losses(probe, true) - _calibrated_losses(logits, true)
+    """Accuracy and mean calibrated log-loss of two models' logits (items, classes) on the judged items."""
+    losses, probe_losses = (calibrated_log_losses(one, true) for one in (logits, probe))
+    gains = probe_losses - losses
     return ProbeComparison(
         items=len(true),
         accuracy=float(np.mean(logits.argmax(axis=1) == true)),
-        loss=log_loss(logits, true),
+        loss=float(losses.mean()),
         probe_accuracy=float(np.mean(probe.argmax(axis=1) == true)),
-        probe_loss=log_loss(probe, true),
+        probe_loss=float(probe_losses.mean()),
         loss_gain=float(gains.mean()),
         loss_gain_error=float(gains.std(ddof=1) / math.sqrt(len(gains))) if len(gains) > 1 else None,
     )
-
-
-def _calibrated_losses(logits: FloatMatrix, true: IntVector) -> FloatVector:
-    """(items,) log-losses at the temperature that would be served."""
-    chances = log_softmax(logits / fit_temperature(logits, true))
-    return -chances[np.arange(len(true)), true]

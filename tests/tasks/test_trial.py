@@ -67,7 +67,7 @@ def test_the_linear_probe_is_judged_as_adapt_judges_it(finished: Workspace) -> N
     adapted = AdaptationReport.read(finished.adapted / "adapted.json")
     found = judged(finished, load_params(finished.params))
     assert found.accuracy == adapted.out_of_fold_accuracy
-    assert found.loss == pytest.approx(adapted.out_of_fold_loss)
+    assert 0 < found.loss <= adapted.out_of_fold_loss  # at the temperature that suits
     assert (found.judged_by, found.items) == ("cross_validation", adapted.fitted_items)
 
 
