@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.result import log_of
 from flows.tune_conclusion import MORE_TIME
+from tasks.errors import counted
 from tasks.log_lines import LogLine
 from tasks.plots.trial import Trial
 from tasks.reports.trials import TrialRecord, TuneReport
@@ -81,7 +82,7 @@ def summary(report: TuneReport) -> str:
     by_number = {trial.number: trial for trial in report.trials}
     best = by_number[report.best if report.best is not None else -1]
     present = by_number.get(report.present if report.present is not None else -1)
-    lines += [about(report), f"{report.tried} trials in this run; it ended because {report.ended}"]
+    lines += [about(report), f"{counted(report.tried, 'trial')} in this run; it ended because {report.ended}"]
     lines.append(_verdict(report, best, present))
     if report.page:
         lines.append(report.page)
@@ -118,7 +119,7 @@ def page_trials(trials: Sequence[TrialRecord]) -> list[Trial]:
     return [
         Trial(
             number=trial.number,
-            state="running" if trial.state == "unfinished" else trial.state,
+            state=trial.state,
             score=trial.score,
             params={f"adapt.method.{name}": value for name, value in trial.settings.items()},
             epochs=trial.epochs,

@@ -125,7 +125,8 @@ def _unknown_key(place: Place, key: str) -> str:
     holder = ".".join(str(part) for part in place.key[:-1])
     owners = [name for name, model in union.models.items() if place.key[-1] in keys_of([model])]
     if owners:
-        return f"unknown key {key!r} of {place.method}; it belongs to {' and '.join(owners)} ({holder}.{union.tag})"
+        belongs = f"it belongs to {' and '.join(owners)} ({holder}.{union.tag}); set that too"
+        return f"unknown key {key!r} of {place.method}; {belongs}"
     known = keys_of([union.models[place.method]])
     return f"unknown key {key!r} of {place.method}{did_you_mean(str(place.key[-1]), known)}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-TrialState = Literal["complete", "pruned", "failed", "running"]
+TrialState = Literal["complete", "pruned", "failed", "unfinished"]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tasks.plots.number_text import count_text, counted_text, ratio_text
 from tasks.plots.trial import Trial, TrialState
 
 OPEN_ROWS = 20
-_ORDER: dict[TrialState, int] = {"complete": 0, "pruned": 1, "running": 2, "failed": 3}
+_ORDER: dict[TrialState, int] = {"complete": 0, "pruned": 1, "unfinished": 2, "failed": 3}
 
 
 @dataclass(frozen=True)

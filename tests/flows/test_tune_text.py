@@ -113,7 +113,7 @@ def test_the_page_shows_every_trial_and_marks_the_best_by_accuracy_then_loss() -
     assert "Judged out of fold." in page
     best = max(page_trials(tied), key=lambda trial: trial.score or 0.0)
     assert best.number == 1
-    assert [trial.state for trial in page_trials(TRIALS)] == ["complete", "complete", "pruned", "running", "failed"]
+    assert [trial.state for trial in page_trials(TRIALS)] == ["complete", "complete", "pruned", "unfinished", "failed"]
     assert "blocks" in page
-    for state in ("complete", "pruned", "running", "failed"):
+    for state in ("complete", "pruned", "unfinished", "failed"):
         assert state in page
