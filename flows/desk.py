@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,18 @@ def _mend_of_file(data: Path) -> str:
 
 
 def run_flow(workspace: Workspace, run_id: str) -> RunResult:
-    """Start Prefect (only now: it costs seconds) and run the flow.
+    """Run the corridor's flow. Raises what `run_in_prefect` does."""
+
+    def start() -> Any:
+        from flows.corridor import adapt_flow
+
+        return adapt_flow(str(workspace.root), run_id, return_state=True)
+
+    return RunResult.read(run_in_prefect(start, workspace.run_result(run_id)))
+
+
+def run_in_prefect(start: Callable[[], Any], result_file: Path) -> Path:
+    """Start Prefect (only now: it costs seconds) and a flow, which leaves its result in a file; returns that file.
 
     Raises:
         WorkspaceError: Prefect could not be reached or started.
@@ -113,14 +124,12 @@ def run_flow(workspace: Workspace, run_id: str) -> RunResult:
     """
     for name, value in QUIET_PREFECT.items():
         os.environ.setdefault(name, value)
-    from flows.corridor import adapt_flow
     from flows.embedded_server import prefect_server
 
     take_over_prefect()
-    result_file = workspace.run_result(run_id)
     try:
         with prefect_server():
-            state: Any = adapt_flow(str(workspace.root), run_id, return_state=True)
+            state = start()
     except GraftError:
         raise
     except Exception as err:
@@ -131,7 +140,7 @@ def run_flow(workspace: Workspace, run_id: str) -> RunResult:
         ) from err
     if not result_file.exists():
         raise StageFailed(f"the flow ended as {state.name} without a result: {state.message}")
-    return RunResult.read(result_file)
+    return result_file
 
 
 def new_run_id() -> str:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from flows.desk import QUIET_PREFECT, new_run_id, prepare_data
+from flows.desk import new_run_id, prepare_data, run_in_prefect
 from flows.dvc_commands import ensure_dvc
 from flows.dvc_repair import repair
 from flows.forget import complete_forgetting
 from flows.inputs import pinned_inputs
 from flows.limits import check_limits
-from flows.logs import take_over_prefect
 from flows.params_file import Edit, EditedParams, edited_params
 from flows.tentative import tried
+from flows.tune_conclusion import result_file
 from flows.tune_text import about, page_trials
 from flows.workspace_lock import workspace_lock
-from tasks.errors import GraftError, ParamsError, StageFailed, WorkspaceError
+from tasks.errors import ParamsError
 from tasks.reports import write_bytes
 from tasks.reports.trials import TuneReport
 from tasks.stage import say
@@ -102,32 +101,14 @@ def _in_params(workspace: Workspace, edited: EditedParams, dry_run: bool) -> Abs
 
 
 def _run_flow(workspace: Workspace, run_id: str, seconds: float | None, trials: int | None) -> TuneReport:
-    """Start Prefect and search.
+    """Search. Raises what `flows.desk.run_in_prefect` does."""
 
-    Raises:
-        WorkspaceError: Prefect could not be reached or started.
-        StageFailed: the flow ended without leaving its result.
-    """
-    for name, value in QUIET_PREFECT.items():
-        os.environ.setdefault(name, value)
-    from flows.embedded_server import prefect_server
-    from flows.tune_flow import result_file, tune_flow
+    def start() -> Any:
+        from flows.tune_flow import tune_flow
 
-    take_over_prefect()
-    try:
-        with prefect_server():
-            state: Any = tune_flow(str(workspace.root), run_id, seconds, trials, return_state=True)
-    except GraftError:
-        raise
-    except Exception as err:
-        server = os.environ.get("PREFECT_API_URL", "the embedded server")
-        raise WorkspaceError(
-            f"Prefect could not run the flow ({server}): {err}; start the server (`prefect server start`), or unset "
-            "PREFECT_API_URL (and `prefect config unset PREFECT_API_URL`) to run without one"
-        ) from err
-    result = result_file(workspace, run_id)
-    if not result.exists():
-        raise StageFailed(f"the flow ended as {state.name} without a result: {state.message}")
+        return tune_flow(str(workspace.root), run_id, seconds, trials, return_state=True)
+
+    result = run_in_prefect(start, result_file(workspace, run_id))
     try:
         return TuneReport.read(result)
     finally:

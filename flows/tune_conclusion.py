@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tasks.reports.trials import TrialOutcome, TrialRecord, TuneReport
+from tasks.workspace import Workspace
 
 MORE_TIME = "give it more time with --budget; the same command goes on where it stopped"
+
+
+def result_file(workspace: Workspace, run_id: str) -> Path:
+    """What the flow hands to the desk; removed once it is read."""
+    return workspace.private / "tune" / f"{run_id}.json"
 
 
 def concluded(

@@ -21,7 +21,7 @@ from flows.cancellation import cancellation_of
 from flows.corridor import BEFORE_THE_DATA_PAGE, CorridorRun
 from flows.inputs import write_inputs
 from flows.logs import LINE
-from flows.tune_conclusion import concluded
+from flows.tune_conclusion import concluded, result_file
 from flows.tune_space import present_settings, search_space, study_digest, with_settings
 from flows.tune_study import Study
 from flows.tune_text import trial_line, trial_rows
@@ -60,11 +60,6 @@ def tune_flow(root: str, run_id: str, seconds: float | None, trials: int | None)
         return Completed(message=f"{report.tried} trials; best: trial {report.best}")
     message = "; ".join(report.reasons)
     return Failed(name="Refused", message=message) if report.state == "refused" else Failed(message=message)
-
-
-def result_file(workspace: Workspace, run_id: str) -> Path:
-    """What the flow hands to the desk; removed once it is read."""
-    return workspace.private / "tune" / f"{run_id}.json"
 
 
 class TuneRun(CorridorRun):

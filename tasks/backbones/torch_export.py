@@ -54,7 +54,7 @@ def export_body(backbone: Backbone, body: torch.nn.Module, preprocess: Preproces
     network = FeatureNetwork(body, preprocess).eval()
     side = preprocess.crop
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    with _quiet(), torch.no_grad():
+    with quiet_exporter(), torch.no_grad():
         _check_one_image(network, example[:1], backbone)
         program: Any = torch.onnx.export(
             network,
@@ -84,7 +84,7 @@ def _check_one_image(network: torch.nn.Module, image: torch.Tensor, backbone: Ba
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """The exporter prints and warns; what matters it raises."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)

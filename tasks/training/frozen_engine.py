@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +14,7 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from tasks.backbones.session import open_session
-from tasks.backbones.torch_export import OPSET
+from tasks.backbones.torch_export import OPSET, quiet_exporter
 from tasks.reports.document import write_bytes
 from tasks.stage import say, without_collector
 
@@ -81,7 +77,7 @@ def _onnx_runtime(network: nn.Module, side: int, draft: Path) -> Compute:
 
 
 def _exported(network: nn.Module, side: int) -> bytes:
-    with _quiet(), without_collector(), torch.no_grad():
+    with quiet_exporter(), without_collector(), torch.no_grad():
         program: Any = torch.onnx.export(
             network,
             (torch.zeros(2, 3, side, side),),
@@ -93,16 +89,3 @@ def _exported(network: nn.Module, side: int) -> bytes:
         )
     data: bytes = program.model_proto.SerializeToString()
     return data
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """The exporter prints and warns; what matters it raises."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)
