@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -167,7 +168,8 @@ class RecordHandler(logging.Handler):
 
 
 def take_over_prefect() -> None:
-    """Call once Prefect is imported: its lines go into the run's log, in the JSON form no longer to its console."""
+    """Import Prefect, and lead its lines into the run's log, in the JSON form no longer to its console."""
+    import_module("prefect.main")  # sets logging up, which would take our handlers away if it came later
     root = logging.getLogger()
     if run_log.as_json:
         for logger in (root, *(logging.getLogger(name) for name in ("uvicorn", "fastapi", "prefect._internal"))):
