@@ -24,12 +24,13 @@ from tasks.methods.learnable_images import (
     trained_sides,
 )
 from tasks.methods.linear_probe import LinearProbe
-from tasks.methods.network_contract import LabelledImages, TrainedNetwork
+from tasks.methods.network_contract import LabelledImages, TrainedNetwork, UnwantedNetwork
 from tasks.methods.registry import find_network_method
 from tasks.params import AdaptParams, LinearProbeParams, Params
 from tasks.plots.probe_comparison import no_better_text
 from tasks.reports import AdaptationReport, write_bytes
 from tasks.reports.backbone import BackboneReport
+from tasks.reports.training import TrainingReport
 from tasks.stage import run_stage, say
 from tasks.temperature import fit_temperature
 from tasks.workspace import Workspace
@@ -60,7 +61,7 @@ def adapt(workspace: Workspace, params: Params) -> None:
         data = labelled_images(workspace, params, backbone, items)
         trained = train(data, settings) if wants_network else None
         from_scratch = train_from_scratch(data, settings) if wants_baseline else None
-    kept = None if trained is None or (settings.keep_best and no_better_text(trained.report)) else trained
+    kept = trained if isinstance(trained, TrainedNetwork) else None
     learned = _Learned(settings, probe_settings, backbone, items, fitted, probe, trained, kept, from_scratch)
     report = _report(learned)
     write_adapted(workspace.adapted, probe, fitted, report, kept, from_scratch)
@@ -68,9 +69,13 @@ def adapt(workspace: Workspace, params: Params) -> None:
     say(f"adapt: {told(report)}")
 
 
-def train(data: LabelledImages, settings: AdaptParams) -> TrainedNetwork:
-    """The network as the configured method trains it."""
-    return find_network_method(settings.method.name).train(data, settings.method)
+def train(data: LabelledImages, settings: AdaptParams) -> TrainedNetwork | UnwantedNetwork:
+    """The network as the configured method trains it; adapt.keep_best has one that is no better left unfinished."""
+
+    def wanted(report: TrainingReport) -> bool:
+        return not (settings.keep_best and no_better_text(report))
+
+    return find_network_method(settings.method.name).train(data, settings.method, wanted=wanted)
 
 
 def train_from_scratch(data: LabelledImages, settings: AdaptParams) -> TrainedNetwork | None:
@@ -79,12 +84,13 @@ def train_from_scratch(data: LabelledImages, settings: AdaptParams) -> TrainedNe
     A baseline that was not asked for and fails is left out with a warning: the model itself is whole.
     """
     try:
-        return find_network_method("from_scratch").train(data, settings.from_scratch_settings, judge=False)
+        trained = find_network_method("from_scratch").train(data, settings.from_scratch_settings, judge=False)
     except ParamsError as err:
         if settings.from_scratch == "always":
             raise
         say(f"warning: the baseline from random weights is left out: {err}")
         return None
+    return trained if isinstance(trained, TrainedNetwork) else None
 
 
 def wants_from_scratch(settings: AdaptParams, items: int, side: int) -> bool:
@@ -111,7 +117,7 @@ class _Learned:
     items: LabelledItems
     fitted: LabelledItems
     probe: Adaptation
-    trained: TrainedNetwork | None
+    trained: TrainedNetwork | UnwantedNetwork | None
     kept: TrainedNetwork | None
     from_scratch: TrainedNetwork | None
 

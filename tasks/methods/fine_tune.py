@@ -7,7 +7,16 @@ from collections.abc import Callable
 from tasks.methods.contract import DataNeed, LabelledFeatures, LinearHead
 from tasks.methods.judged_training import judged_training, trained_network
 from tasks.methods.linear_probe import LinearProbe
-from tasks.methods.network_contract import Judged, LabelledImages, OnEpoch, TrainedNetwork, ignore
+from tasks.methods.network_contract import (
+    Judged,
+    LabelledImages,
+    OnEpoch,
+    TrainedNetwork,
+    UnwantedNetwork,
+    Wanted,
+    always,
+    ignore,
+)
 from tasks.params import FineTuneParams
 
 
@@ -17,8 +26,10 @@ class FineTune:
     name = "fine_tune"
     needs: frozenset[DataNeed] = frozenset({"source_labels"})
 
-    def train(self, data: LabelledImages, params: FineTuneParams, judge: bool = True) -> TrainedNetwork:
-        """The fine-tuned network of the epoch that judging chose.
+    def train(
+        self, data: LabelledImages, params: FineTuneParams, judge: bool = True, wanted: Wanted = always
+    ) -> TrainedNetwork | UnwantedNetwork:
+        """The fine-tuned network of the epoch that judging chose, or what judging said of one that is not wanted.
 
         Step 0 is the linear probe of the same items. Bit-identical for the same input on the same processor with the
         same number of threads, interrupted or not.
@@ -29,7 +40,7 @@ class FineTune:
             WeightsError: the weights cannot be had.
             StageInputError: the weights are not those that the features were computed with.
         """
-        return trained_network(data, params, _probe(params), pretrained=True, judge=judge)
+        return trained_network(data, params, _probe(params), pretrained=True, judge=judge, wanted=wanted)
 
     def judge(self, data: LabelledImages, params: FineTuneParams, on_epoch: OnEpoch = ignore) -> Judged:
         """Only the judging: no final model. Raises as `train`."""

@@ -7,7 +7,16 @@ import math
 from tasks.methods.contract import DataNeed, LabelledFeatures, LinearHead
 from tasks.methods.judged_training import judged_training, trained_network
 from tasks.methods.linear_probe import LinearProbe
-from tasks.methods.network_contract import Judged, LabelledImages, OnEpoch, TrainedNetwork, ignore
+from tasks.methods.network_contract import (
+    Judged,
+    LabelledImages,
+    OnEpoch,
+    TrainedNetwork,
+    UnwantedNetwork,
+    Wanted,
+    always,
+    ignore,
+)
 from tasks.params import FromScratchParams, LinearProbeParams
 
 
@@ -17,9 +26,11 @@ class FromScratch:
     name = "from_scratch"
     needs: frozenset[DataNeed] = frozenset({"source_labels"})
 
-    def train(self, data: LabelledImages, params: FromScratchParams, judge: bool = True) -> TrainedNetwork:
+    def train(
+        self, data: LabelledImages, params: FromScratchParams, judge: bool = True, wanted: Wanted = always
+    ) -> TrainedNetwork | UnwantedNetwork:
         """The network of the epoch that judging chose; of the last one without judging. Raises as fine-tuning does."""
-        return trained_network(data, _lengthened(data, params), _probe, pretrained=False, judge=judge)
+        return trained_network(data, _lengthened(data, params), _probe, pretrained=False, judge=judge, wanted=wanted)
 
     def judge(self, data: LabelledImages, params: FromScratchParams, on_epoch: OnEpoch = ignore) -> Judged:
         """Only the judging: no final model."""

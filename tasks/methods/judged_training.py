@@ -17,7 +17,16 @@ from tasks.methods.judging import (
     epoch_scores,
     judging_of,
 )
-from tasks.methods.network_contract import Judged, LabelledImages, OnEpoch, TrainedNetwork, ignore
+from tasks.methods.network_contract import (
+    Judged,
+    LabelledImages,
+    OnEpoch,
+    TrainedNetwork,
+    UnwantedNetwork,
+    Wanted,
+    always,
+    ignore,
+)
 from tasks.metrics import IntVector
 from tasks.params import FineTuneParams, TrainingParams
 from tasks.reports.training import EpochScore, TrainingReport
@@ -32,20 +41,26 @@ Probe = Callable[[LabelledFeatures], LinearHead]
 
 
 def trained_network(
-    data: LabelledImages, settings: TrainingParams, probe: Probe, pretrained: bool, judge: bool = True
-) -> TrainedNetwork:
+    data: LabelledImages,
+    settings: TrainingParams,
+    probe: Probe,
+    pretrained: bool,
+    judge: bool = True,
+    wanted: Wanted = always,
+) -> TrainedNetwork | UnwantedNetwork:
     """Train, choose the epoch by judging, and give the network of that epoch.
 
     Args:
         pretrained: start from the backbone's weights and the probe, else from random ones.
         judge: False trains on all items to the last epoch, as a baseline beside the model.
+        wanted: asked once the network is judged; one that is not wanted is neither trained on all items nor exported.
     """
     run = _network(data, settings, pretrained, "adapt.method" if judge else "adapt.from_scratch_settings")
     judging = judging_of(data, settings) if judge else NOT_JUDGED
     progress = Progress("adapt", _steps(data, settings, judging))
     judged = _judged(run, data, settings, judging, probe, pretrained, progress, ignore)
     head, scores = judged.head, judged.epochs
-    if head is None:
+    if head is None and not (scores and not wanted(_report(run, settings, judged, scores))):
         until = judged.best_epoch if judging.parts else None
         everyone = np.arange(len(data.files))
         start = probe(features_on(data, everyone)) if pretrained else None
@@ -54,12 +69,19 @@ def trained_network(
         outcome, head = run.train(everyone, None, start, until, progress.advance, multipliers=judged.multipliers)
         scores = scores or outcome.history
     progress.advance(progress.total - progress.done)
+    report = _report(run, settings, judged, scores)
+    if head is None or not wanted(report):
+        return UnwantedNetwork(report)
     body, graph = run.exported()
-    report = TrainingReport(
-        judged_by=judging.by,
+    return TrainedNetwork(head, body, graph, judged.rows, judged.logits, data.items.labels[judged.rows], report)
+
+
+def _report(run: NetworkRun, settings: TrainingParams, judged: Judged, scores: list[EpochScore]) -> TrainingReport:
+    return TrainingReport(
+        judged_by=judged.by,
         judged_items=len(judged.rows),
         epochs=scores,
-        best_epoch=judged.best_epoch if judging.parts else scores[-1].epoch,
+        best_epoch=judged.best_epoch if judged.epochs else scores[-1].epoch,
         stopped_early=judged.stopped_early,
         blocks=run.blocks,
         batch_norm=settings.batch_norm if isinstance(settings, FineTuneParams) else "trained",
@@ -67,7 +89,6 @@ def trained_network(
         kept_views=run.views,
         **run.numerics,
     )
-    return TrainedNetwork(head, body, graph, judged.rows, judged.logits, data.items.labels[judged.rows], report)
 
 
 def judged_training(

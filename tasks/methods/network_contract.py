@@ -15,10 +15,17 @@ from tasks.preprocess import Preprocess
 from tasks.reports.training import EpochScore, JudgedBy, ProbeComparison, TrainingReport
 
 OnEpoch = Callable[[EpochScore], None]
+Wanted = Callable[[TrainingReport], bool]
+"""Whether a network is still wanted, now that it is judged."""
 
 
 def ignore(_score: EpochScore) -> None:
     """Hears of an epoch and does nothing."""
+
+
+def always(_report: TrainingReport) -> bool:
+    """Wants every network, however it was judged."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,13 @@ class TrainedNetwork:
 
 
 @dataclass(frozen=True)
+class UnwantedNetwork:
+    """What is left of a network that was judged and not finished, because its report said enough."""
+
+    report: TrainingReport
+
+
+@dataclass(frozen=True)
 class Judged:
     """What judging gave.
 
@@ -94,11 +108,14 @@ class Judged:
 class NetworkMethod(Method, Protocol[ParamsT]):
     """Trains the network itself."""
 
-    def train(self, data: LabelledImages, params: ParamsT, judge: bool = True) -> TrainedNetwork:
+    def train(
+        self, data: LabelledImages, params: ParamsT, judge: bool = True, wanted: Wanted = always
+    ) -> TrainedNetwork | UnwantedNetwork:
         """Train; the same input gives the same bits on the same processor, interrupted or not.
 
         Args:
             judge: False trains once on all items, as a baseline wants it.
+            wanted: asked once the network is judged; a network that is not wanted is not finished.
         Raises:
             DataError: a file changed or cannot be read, or training diverged.
             ParamsError: the settings do not fit the network.
