@@ -43,13 +43,13 @@ from tasks.methods.contract import DataNeed, FeatureMethod, LabelledFeatures, Me
 from tasks.methods.features import read_labelled_items
 from tasks.methods.learnable_images import labelled_images
 from tasks.methods.linear_probe import LinearProbe
-from tasks.methods.network_contract import LabelledImages, NetworkMethod, TrainedNetwork
+from tasks.methods.network_contract import LabelledImages, NetworkMethod, TrainedNetwork, UnwantedNetwork
 from tasks.methods.registry import METHODS, find_method, register
 from tasks.metrics import softmax
 from tasks.onnx_files import with_linear_head
 from tasks.params import AdaptParams, MethodParams, Params
 from tasks.reports.backbone import BackboneReport
-from tasks.reports.training import EpochScore
+from tasks.reports.training import EpochScore, TrainingReport
 from tasks.training.determinants import TrainingItems
 from tasks.training.loop import TrainingOutcome, train
 from tasks.workspace import Workspace
@@ -359,6 +359,28 @@ def test_after_cross_validation_a_plateau_falls_as_it_fell_in_the_folds(
     median = np.median([outcome.multipliers for _, outcome in folds], axis=0)
     assert median.min() < 1
     assert final.multipliers == list(median[: report.best_epoch])
+
+
+@EVERY_NETWORK_METHOD
+@pytest.mark.parametrize(("least", "trainings_done"), [(9, 2), (1, 1)], ids=["cross_validated", "validated"])
+def test_a_network_that_is_not_wanted_once_judged_is_neither_trained_on_nor_exported(
+    tmp_path: Path,
+    trainings: Trainings,
+    monkeypatch: pytest.MonkeyPatch,
+    outcomes: list[Any],
+    name: str,
+    least: int,
+    trainings_done: int,
+) -> None:
+    monkeypatch.setattr("tasks.methods.network_run.export_body", lambda *_: pytest.fail("it was exported"))
+    data = with_own_caches(trainings.data, tmp_path)
+    settings = network_settings(name, folds=2, min_validation_items=least)
+    asked: list[TrainingReport] = []
+    left = NETWORK_METHODS[name].train(data, settings, wanted=lambda report: bool(asked.append(report)))
+    assert isinstance(left, UnwantedNetwork)
+    assert all(items.judge is not None for items, _ in outcomes)
+    assert (len(outcomes), {report.against_probe for report in asked}) == (trainings_done, {left.report.against_probe})
+    assert left.report.against_probe is not None
 
 
 @EVERY_NETWORK_METHOD
