@@ -117,7 +117,7 @@ def describe(workspace: Workspace, params: Params, contents: Sequence[Content]) 
     lines.append("features, reports, splits and the trained model are removed; `graft adapt` makes them anew without")
     if any(folder.is_dir() for folder in learned_folders(workspace)):
         lines.append("so is the state of every training and search: it does not tell which items it was learned from")
-    store = workspace.resolve(params.publish.store)
+    store = workspace.store(params.publish.store)
     uses = uses_of(StateRef(workspace.root), store, [content.sha256 for content in contents])
     return "\n".join([*lines, *use_lines(uses, workspace.relative(store))])
 

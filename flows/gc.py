@@ -141,7 +141,7 @@ def _judged(
 
 def find_holdings(workspace: Workspace, keep_runs: int = KEEP_RUNS) -> list[Holding]:
     """All that takes room on Graft's account, by kind."""
-    store = workspace.resolve(load_params(workspace.params).publish.store)
+    store = workspace.store(load_params(workspace.params).publish.store)
     now = time.time()
     return [
         *leftovers(workspace, now),
@@ -166,7 +166,7 @@ def _pieces(judged: Sequence[tuple[Holding, str | None]]) -> list[Piece]:
 
 def _sweep(workspace: Workspace, going: Sequence[tuple[Holding, str]]) -> list[Holding]:
     """Remove; returns what was spared, because it came into use meanwhile."""
-    store = workspace.resolve(load_params(workspace.params).publish.store)
+    store = workspace.store(load_params(workspace.params).publish.store)
     stored = [piece for piece, _ in going if piece.paths and piece.paths[0].parent == store]
     in_cache = [piece for piece, _ in going if piece.paths and piece.paths[0].is_relative_to(workspace.cache)]
     spared: list[Holding] = []

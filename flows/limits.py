@@ -77,7 +77,7 @@ def size_below(folder: Path) -> int:
 def places_written(workspace: Workspace, params: Params, stage: str) -> list[Path]:
     """The folders that a stage, or publish, writes to; they need not exist yet."""
     if stage == "publish":
-        return [workspace.resolve(params.publish.store)]
+        return [workspace.store(params.publish.store)]
     trains = params.adapt.method.name != "linear_probe" or params.adapt.from_scratch != "never"
     own = [workspace.cache] if stage == "embed" or (stage == "adapt" and trains) else []
     return [workspace.root, dvc_cache_dir(workspace), *own]

@@ -77,7 +77,7 @@ def finished_result(workspace: Workspace, params: Params, run_id: str, steps: Se
             return None
         if not qualification.passed:
             return _refused(run_id, "qualify", qualification.reasons).with_evaluation(evaluation)
-        stored = stored_release(workspace.resolve(params.publish.store), manifest_sha256(workspace.release))
+        stored = stored_release(workspace.store(params.publish.store), manifest_sha256(workspace.release))
         verify_release(stored, beside=(QUALIFICATION,))
     except (GraftError, OSError):
         return None

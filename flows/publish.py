@@ -32,7 +32,7 @@ def publish(workspace: Workspace, params: Params) -> Path:
         StateMoved: other runs kept moving the state.
     """
     record_items(workspace)
-    release = publish_release(workspace.release, workspace.qualification, workspace.resolve(params.publish.store))
+    release = publish_release(workspace.release, workspace.qualification, workspace.store(params.publish.store))
     remember_split(workspace, params)
     return release
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from tasks.log_lines import LogLine
+from tasks.params.champion import Outcome
 from tasks.reports import EvaluationReport, Report
 from tasks.reports.document import Record
 from tasks.workspace import Workspace
@@ -30,7 +31,16 @@ class BaselineLine(Record):
 
 
 class RunResult(Report):
-    """`release` is null unless this run's model is released; `unchanged` when there was nothing to do."""
+    """`release` is null unless this run's model is released; `unchanged` when there was nothing to do.
+
+    Attributes:
+        version: of the registry, where the run published.
+        outcome: of the comparison with the model in production.
+        promoted: the run's version is in production now; null where the run did not publish.
+        pushed: branch, tags and data are at the remotes; null where the run did not publish or there is no remote.
+        not_pushed: why not, such as a remote that does not answer; `graft push` tries again.
+        branch, commit: where the run's dvc.lock, params.yaml, metrics and verdicts are kept.
+    """
 
     produced_by: ClassVar[str] = ""
 
@@ -48,6 +58,13 @@ class RunResult(Report):
     seconds: dict[str, float] = {}
     memory_gb: dict[str, float] = {}
     stopped_in: str | None = None
+    version: int | None = None
+    outcome: Outcome | None = None
+    promoted: bool | None = None
+    pushed: bool | None = None
+    not_pushed: str | None = None
+    branch: str | None = None
+    commit: str | None = None
 
     @property
     def exit_code(self) -> int:

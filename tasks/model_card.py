@@ -10,7 +10,7 @@ from tasks.plots.number_text import counted_text
 from tasks.plots.probe_comparison import judged_text
 from tasks.reports import AdaptationReport, BaselineScore, EvaluationReport, Verdict
 from tasks.reports.backbone import BackboneReport
-from tasks.reports.evaluation import Estimate
+from tasks.reports.estimate import Estimate
 
 BASELINES = {"from_scratch": "the same network from scratch"}
 CARD = """# {name}

@@ -124,6 +124,16 @@ class Workspace:
         return self.root / "data" / "source.json"
 
     @property
+    def champion_pin(self) -> Path:
+        """Which releases a run's model is compared with, pinned before the first stage."""
+        return self.root / "data" / "champion.json"
+
+    @property
+    def test_use(self) -> Path:
+        """The how-manieth model it is that this test set judges, pinned before gate."""
+        return self.root / "data" / "test_use.json"
+
+    @property
     def corrections(self) -> Path:
         """People's corrections of labels: theirs, in git."""
         return self.root / "data" / "corrections.csv"
@@ -184,6 +194,11 @@ class Workspace:
         return self.reports / "predictions.parquet"
 
     @property
+    def champion_predictions(self) -> Path:
+        """What the pinned releases answer to the test items, for qualify to compare with again."""
+        return self.reports / "champion_predictions.parquet"
+
+    @property
     def confusion(self) -> Path:
         return self.reports / "confusion.csv"
 
@@ -220,6 +235,20 @@ class Workspace:
         return self.root / ".graft"
 
     @property
+    def home(self) -> Path:
+        """The checkout that a run's worktree belongs to, which owns store and caches; the root itself at the desk."""
+        marker = self.private / "home"
+        return Path(marker.read_text("utf-8").strip()) if marker.is_file() else self.root
+
+    def store(self, path: str) -> Path:
+        """The release store that params.yaml names; a relative one belongs to the checkout, not to its worktrees."""
+        return (self.home / expanded(path)).absolute()
+
+    def pinned_release(self, manifest_sha256: str) -> Path:
+        """A copy of a release that a run compares with; beside it, `<digest>.items.parquet`, what it learned from."""
+        return self.private / "champions" / manifest_sha256
+
+    @property
     def lock(self) -> Path:
         return self.private / "lock"
 
@@ -243,4 +272,4 @@ class Workspace:
     def cache(self) -> Path:
         """Backbone graphs and feature rows; GRAFT_CACHE_DIR lets several workspaces share one."""
         named = os.environ.get("GRAFT_CACHE_DIR")
-        return expanded(named).absolute() if named else self.private / "cache"
+        return expanded(named).absolute() if named else self.home / ".graft" / "cache"

@@ -2,6 +2,7 @@
 
 from tasks.params.adapt import AdaptParams, MethodParams
 from tasks.params.backbone import BackboneParams, PreprocessParams
+from tasks.params.champion import ChampionRule
 from tasks.params.data import ColumnNames, DataParams, SampleParams
 from tasks.params.document import Params, load_params, parse_params
 from tasks.params.embed import EmbedParams
@@ -10,7 +11,7 @@ from tasks.params.flow import FlowParams
 from tasks.params.gate import GateParams, Maximum, Minimum, OptionalMinimum
 from tasks.params.limits import Limits, LimitsParams, StageLimits
 from tasks.params.linear_probe import LinearProbeParams
-from tasks.params.release import ExportParams, PublishParams, QualifyParams
+from tasks.params.release import ExportParams, PromotionParams, PublishParams, QualifyParams
 from tasks.params.report import ReportParams
 from tasks.params.review import ReviewParams
 from tasks.params.split import NearDuplicateParams, SplitParams
@@ -20,6 +21,7 @@ from tasks.params.validate import ValidateParams
 __all__ = [
     "AdaptParams",
     "BackboneParams",
+    "ChampionRule",
     "ColumnNames",
     "DataParams",
     "EmbedParams",
@@ -39,6 +41,7 @@ __all__ = [
     "OptionalMinimum",
     "Params",
     "PreprocessParams",
+    "PromotionParams",
     "PublishParams",
     "QualifyParams",
     "ReportParams",

@@ -20,7 +20,7 @@ from tasks.params.flow import FlowParams
 from tasks.params.gate import GateParams
 from tasks.params.keys import Place, choices, keys_of, models_at, place_of, tagged_union
 from tasks.params.limits import LimitsParams
-from tasks.params.release import ExportParams, PublishParams, QualifyParams
+from tasks.params.release import ExportParams, PromotionParams, PublishParams, QualifyParams
 from tasks.params.report import ReportParams
 from tasks.params.review import ReviewParams
 from tasks.params.section import Section
@@ -46,7 +46,8 @@ class Params(Section):
     export: ExportParams = Field(ExportParams(), description="The release's name and licence.")
     report: ReportParams = Field(ReportParams(), description="What the pages in reports/ show.")
     qualify: QualifyParams = Field(QualifyParams(), description="What the release itself must fulfil.")
-    publish: PublishParams = Field(PublishParams(), description="Where releases are kept.")
+    publish: PublishParams = Field(PublishParams(), description="Where releases are kept, and what is pushed.")
+    promotion: PromotionParams = Field(PromotionParams(), description="When a published version takes over production.")
     limits: LimitsParams = Field(LimitsParams(), description="What a stage may take of the machine.")
     flow: FlowParams = Field(FlowParams(), description="Time limits, retries and logs.")
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.params.champion import ChampionRule
 from tasks.params.section import Section
 
 JudgedOn = Literal["point", "lower_bound"]
@@ -57,3 +58,4 @@ class GateParams(Section):
     calibration_error: Maximum = Field(
         Maximum(maximum=0.05, judged_on="lower_bound"), description="Expected calibration error of the probabilities."
     )
+    champion: ChampionRule = Field(ChampionRule(), description="The comparison with the model in production.")

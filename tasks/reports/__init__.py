@@ -1,13 +1,15 @@
 """What stages hand on: JSON documents with a schema version."""
 
 from tasks.reports.adaptation import AdaptationReport, StrengthScore
+from tasks.reports.champion import ChampionPin, PinnedRelease, TestUse
+from tasks.reports.comparison import ChampionVerdict, PairedComparison, PairedCounts
 from tasks.reports.document import SCHEMA_VERSION, Record, Report, replacing, write_bytes
+from tasks.reports.estimate import Estimate
 from tasks.reports.evaluation import (
     BaselineScore,
     CalibrationReport,
     CalibrationScores,
     ClassScore,
-    Estimate,
     EvaluatedDigests,
     EvaluationReport,
     ReliabilityBin,
@@ -35,6 +37,8 @@ __all__ = [
     "BlockState",
     "CalibrationReport",
     "CalibrationScores",
+    "ChampionPin",
+    "ChampionVerdict",
     "ClassScore",
     "EpochScore",
     "Estimate",
@@ -47,6 +51,9 @@ __all__ = [
     "NearDuplicatePair",
     "Outcome",
     "OverlayReport",
+    "PairedComparison",
+    "PairedCounts",
+    "PinnedRelease",
     "ProbeComparison",
     "Record",
     "ReliabilityBin",
@@ -59,6 +66,7 @@ __all__ = [
     "Side",
     "SplitReport",
     "StrengthScore",
+    "TestUse",
     "TightenedChain",
     "TrainingReport",
     "UsedAlias",

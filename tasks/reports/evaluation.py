@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tasks.reports.comparison import PairedComparison
 from tasks.reports.document import Record, Report
-
-
-class Estimate(Record):
-    """A value with its confidence interval; `method` names how the interval was made."""
-
-    value: float
-    low: float
-    high: float
-    method: str
+from tasks.reports.estimate import Estimate
 
 
 class ClassScore(Record):
@@ -101,7 +94,8 @@ class EvaluationReport(Report):
 
     `baselines` are majority and raw_pixels as params.yaml asks, linear_probe beside every trained network, and
     from_scratch where it was trained, whose `gain` is the gain from transfer.
-    `calibration` is null where there is no test item, and in reports of an earlier Graft.
+    `calibration` is null where there is no test item, and in reports of an earlier Graft. `test_set` is the sha256 of
+    the test items and their labels, `comparisons` are with the pinned releases (data/champion.json), champion first.
     """
 
     produced_by: ClassVar[str] = "evaluate"
@@ -118,3 +112,5 @@ class EvaluationReport(Report):
     baselines: list[BaselineScore]
     digests: EvaluatedDigests
     calibration: CalibrationReport | None = None
+    test_set: str | None = None
+    comparisons: list[PairedComparison] = []

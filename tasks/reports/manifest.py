@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tasks.reports.document import SCHEMA_VERSION, Record, Report
-from tasks.reports.evaluation import Estimate
+from tasks.reports.estimate import Estimate
 from tasks.reports.verdict import Verdict
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from tasks.reports.comparison import ChampionVerdict
 from tasks.reports.document import Record, Report
 
 LimitIs = Literal["minimum", "maximum"]
@@ -46,3 +47,4 @@ class Verdict(Report):
     rules: list[RuleVerdict]
     reasons: list[str]
     digests: JudgedDigests
+    champion: ChampionVerdict | None = None

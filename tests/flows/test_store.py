@@ -17,7 +17,7 @@ from tasks.digests import file_sha256, folder_sha256
 from tasks.errors import NotQualified, ReleaseError
 from tasks.release import QUALIFICATION, manifest_sha256, verify_release
 from tasks.reports import Verdict, write_bytes
-from tasks.reports.evaluation import Estimate
+from tasks.reports.estimate import Estimate
 from tasks.reports.manifest import Manifest, ReleaseMetrics, SourceDigests
 from tasks.reports.qualification import Check, Qualification
 from tasks.reports.verdict import JudgedDigests

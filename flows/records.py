@@ -1,0 +1,92 @@
+"""What the registry remembers: versions, and every change of what is in production."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from tasks.params.champion import Outcome
+from tasks.reports.document import Record
+from tasks.reports.estimate import Estimate
+
+PROD = "prod"
+"""The one stage that servers follow."""
+
+Action = Literal["promote", "rollback"]
+
+
+class VersionRecord(Record):
+    """A published release; one line of versions.jsonl on refs/graft/state. A digest is registered once.
+
+    Attributes:
+        name: of the model (export.name).
+        commit: of the run branch, whose tree holds dvc.lock, params.yaml, metrics and verdicts.
+        in_place: the data were read in place, so that no other machine can reproduce the release.
+        outcome: of the comparison with `champion`, the manifest sha256 of what was in production then.
+        promotable: the verdict allowed promotion.
+        why: what the run was started with, such as a schedule's name or a person's reason.
+        at: UTC, ISO 8601.
+    """
+
+    version: int
+    name: str
+    manifest_sha256: str
+    model_sha256: str
+    data_digest: str
+    params_sha256: str
+    run_id: str
+    branch: str | None
+    commit: str | None
+    in_place: bool
+    accuracy: Estimate
+    macro_f1: Estimate
+    test_items: int
+    outcome: Outcome
+    promotable: bool
+    champion: str | None
+    graft_version: str
+    by: str
+    why: str
+    at: str
+
+
+class StageChange(Record):
+    """One line of history.jsonl on refs/graft/state: from `at` on, `stage` is this version.
+
+    Attributes:
+        number: from 1 on without gaps; the pointer in the store names the last one that it shows.
+        previous: version before; null for the first.
+        forced: the verdict did not allow it, and a person did it all the same; stays so for ever.
+    """
+
+    number: int
+    stage: str
+    action: Action
+    version: int
+    manifest_sha256: str
+    previous: int | None
+    previous_sha256: str | None
+    forced: bool
+    actor: str
+    reason: str
+    at: str
+
+
+class TestSetUse(Record):
+    """One line of test_uses.jsonl on refs/graft/state: a test set judged a model for the first time."""
+
+    __test__ = False
+
+    test_set: str
+    model: str
+    run_id: str
+    at: str
+
+
+def now_text() -> str:
+    """UTC now as records hold it.
+
+    >>> len(now_text())
+    20
+    """
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
