@@ -96,14 +96,15 @@ def _copy_in(release: Path, qualification_file: Path, target: Path) -> None:
         write_bytes(incoming / QUALIFICATION, qualification_file.read_bytes())
         verify_release(incoming, beside=(QUALIFICATION,))
         for folder in (incoming / "golden", incoming):
-            _sync_folder(folder)
+            sync_folder(folder)
         incoming.rename(target)
-        _sync_folder(store)
+        sync_folder(store)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the disk know the names in a folder, so that a rename survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,7 +10,8 @@ GraftError                      what was wrong, what is allowed, how to mend it
 ├── Refusal                     a judgement, not a fault: exit code 2
 │   ├── ContractBroken          the data breaks a critical expectation
 │   ├── GateNotPassed           the verdict refuses the model, or judged another one
-│   └── NotQualified            the release itself failed its judgement
+│   ├── NotQualified            the release itself failed its judgement
+│   └── NotPromotable           the verdict does not allow the version into production
 ├── ReleaseError                a release or the store is damaged
 └── StageFailed                 a stage process ended badly (crash, timeout, kill)
     └── MemoryExceeded          it used more memory than limits.memory_gb allows
@@ -64,6 +65,10 @@ class GateNotPassed(Refusal):
 
 class NotQualified(Refusal):
     """The release itself failed its judgement."""
+
+
+class NotPromotable(Refusal):
+    """The verdict does not allow the version into production, or was made against another champion."""
 
 
 class ReleaseError(GraftError):
