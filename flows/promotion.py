@@ -1,0 +1,93 @@
+"""`graft promote`: a published version takes over production, where its verdict allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flows.actor import one_line
+from flows.prod_pointer import settle_pointer
+from flows.records import StageChange, VersionRecord
+from flows.served_release import check_servable
+from flows.stage_change import Moved, Wish, change_stage
+from flows.stage_history import stage_history
+from flows.versions import among, version_name, versions
+from tasks.errors import NotPromotable
+from tasks.params import Params
+from tasks.stage import say
+from tasks.workspace import Workspace
+
+
+def promote(
+    workspace: Workspace, params: Params, version: str, reason: str, actor: str, force: bool = False
+) -> StageChange:
+    """Put a published version into production. Several processes may promote at once: one after the other decides.
+
+    Args:
+        version: `v3`, `3`, `v3.0.0` or how the release's digest begins.
+        force: also where the verdict does not allow it; the change is marked as forced for ever.
+    Returns:
+        the change by which it is in production: the new one, or where it was already, the one that made it so.
+    Raises:
+        NotPromotable: the verdict does not allow it, or was made against another champion.
+        UserError: there is no such version, or no reason.
+        ReleaseError: the release is gone or damaged.
+    """
+    return promotion(workspace, params, version, reason, actor, force).change
+
+
+def promotion(
+    workspace: Workspace, params: Params, version: str, reason: str, actor: str, force: bool = False
+) -> Moved:
+    """As `promote`; also says whether anything changed."""
+    root, store = workspace.root, workspace.store(params.publish.store)
+    said, by = one_line(reason, "--reason"), one_line(actor, "--who")
+    known = versions(root)
+    wanted = among(known, version)
+    for line in settle_pointer(workspace, store):
+        say(line, "warning")
+
+    def judge(present: StageChange | None) -> bool:
+        fault = refusal(wanted, present, known, params.promotion.equivalent)
+        if fault and not force:
+            raise NotPromotable(fault)
+        return fault is not None
+
+    changes = stage_history(root)
+    present = changes[-1] if changes else None
+    if present and present.manifest_sha256 == wanted.manifest_sha256:
+        return Moved(present, False)
+    judge(present)
+    check_servable(store, wanted.manifest_sha256)
+    wish = Wish("promote", wanted.version, wanted.manifest_sha256, by, said)
+    return change_stage(root, store, wish, judge)
+
+
+def refusal(
+    wanted: VersionRecord, present: StageChange | None, known: Sequence[VersionRecord], equivalent: bool
+) -> str | None:
+    """Why a version may not be promoted over what is in production; None: it may.
+
+    Args:
+        equivalent: promotion.equivalent of params.yaml as it is now.
+    """
+    name = version_name(wanted.version)
+    if wanted.champion != (present.manifest_sha256 if present else None):
+        return (
+            f"{name} was judged against {_champion(wanted.champion, known)}, production is "
+            f"{version_name(present.version) if present else 'empty'}; run `graft adapt --publish` again, or promote "
+            "it with --force"
+        )
+    if wanted.promotable or (equivalent and wanted.outcome == "equivalent"):
+        return None
+    against = f" to {_champion(wanted.champion, known)}" if wanted.outcome == "equivalent" else ""
+    hint = "; promotion.equivalent in params.yaml would allow it" if wanted.outcome == "equivalent" else ""
+    return (
+        f"{name} is not promotable: its verdict is {wanted.outcome}{against} (`graft show {name}` tells why){hint}; "
+        "--force promotes it all the same, and is marked for ever"
+    )
+
+
+def _champion(digest: str | None, known: Sequence[VersionRecord]) -> str:
+    if digest is None:
+        return "no champion (nothing was in production)"
+    return next((version_name(one.version) for one in known if one.manifest_sha256 == digest), f"release {digest[:12]}")

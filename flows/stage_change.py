@@ -1,0 +1,97 @@
+"""One change of what is in production: history first, then the pointer; whoever reads sees before or after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.journal import HISTORY, Journal
+from flows.prod_pointer import settle_locked, write_prod
+from flows.records import PROD, Action, StageChange, now_text
+from flows.store import store_lock, stored_release
+from flows.versions import version_name
+from tasks.errors import ReleaseError
+from tasks.release import MANIFEST
+from tasks.stage import say
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody wants in production, and what is written down of it."""
+
+    action: Action
+    version: int
+    manifest_sha256: str
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The change that production stands at; `moved` is false where it stood there already."""
+
+    change: StageChange
+    moved: bool
+
+
+def change_stage(root: Path, store: Path, wish: Wish, judge: Callable[[StageChange | None], bool]) -> Moved:
+    """Make a wish come true under the store's lock, so that there is one winner at a time.
+
+    Args:
+        judge: given what is in production, whether this is a forced change; raises where it may not be.
+    Raises:
+        what `judge` raises, with nothing changed.
+        ReleaseError: the release is gone, or the store cannot be written.
+        ForeignPointer: the store is not this history's.
+    """
+    last: list[StageChange] = []
+
+    def decide(changes: list[StageChange]) -> StageChange | None:
+        last[:] = [change for change in changes if change.stage == PROD][-1:]
+        present = last[0] if last else None
+        if present and present.manifest_sha256 == wish.manifest_sha256:
+            return None
+        return _entry(wish, present, len(changes) + 1, forced=judge(present))
+
+    try:
+        with store_lock(store):
+            for line in settle_locked(root, store):
+                say(line, "warning")
+            if not (stored_release(store, wish.manifest_sha256) / MANIFEST).is_file():
+                raise ReleaseError(f"release {wish.manifest_sha256[:12]} has left {store} meanwhile")
+            change = Journal(root, HISTORY, StageChange).append(decide, _message)
+            if change is None:
+                return Moved(last[0], False)
+            write_prod(store, change)
+    except OSError as err:
+        raise ReleaseError(
+            f"{store / PROD} cannot be replaced: {err}; the next command completes what was begun"
+        ) from err
+    _tell(root, change)
+    return Moved(change, True)
+
+
+def _entry(wish: Wish, present: StageChange | None, number: int, forced: bool) -> StageChange:
+    return StageChange(
+        number=number,
+        stage=PROD,
+        action=wish.action,
+        version=wish.version,
+        manifest_sha256=wish.manifest_sha256,
+        previous=present.version if present else None,
+        previous_sha256=present.manifest_sha256 if present else None,
+        forced=forced,
+        actor=wish.actor,
+        reason=wish.reason,
+        at=now_text(),
+    )
+
+
+def _message(change: StageChange) -> str:
+    done = "Promote" if change.action == "promote" else "Roll back to"
+    return f"{done} {version_name(change.version)}{' by force' if change.forced else ''}: {change.reason}"
+
+
+def _tell(root: Path, change: StageChange) -> None:
+    """Tags and events; production has changed by now, whatever becomes of them."""
