@@ -17,7 +17,7 @@ _IDENTITY = {
     for field, value in (("NAME", "graft"), ("EMAIL", "graft@localhost"))
 }
 _NOBODY = "0" * 40
-_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
 class StateMoved(WorkspaceError):
@@ -69,19 +69,31 @@ class StateRef:
         Raises:
             StateMoved: the ref is no longer at `expected`.
         """
+        commit = self.commit(files, message, expected)
+        self.move(commit, expected, message)
+        return commit
+
+    def commit(self, files: Mapping[str, bytes], message: str, parent: str | None) -> str:
+        """A commit of the parent's files and these, on top of it; the ref stays where it is."""
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-            self._git("read-tree", expected or "--empty", env=index)
+            self._git("read-tree", parent or "--empty", env=index)
             blobs = {path: self._git("hash-object", "-w", "--stdin", data=data) for path, data in files.items()}
             lines = "".join(f"100644 {blob.stdout.decode().strip()}\t{path}\n" for path, blob in blobs.items())
             self._git("update-index", "--add", "--index-info", data=lines.encode(), env=index)
             tree = self._git("write-tree", env=index).stdout.decode().strip()
-        parent = ["-p", expected] if expected else []
-        commit = self._git("commit-tree", tree, *parent, "-m", message, env=_IDENTITY).stdout.decode().strip()
+        above = ["-p", parent] if parent else []
+        return self._git("commit-tree", tree, *above, "-m", message, env=_IDENTITY).stdout.decode().strip()
+
+    def move(self, commit: str, expected: str | None, message: str) -> None:
+        """Have the ref point to a commit, if it is at `expected` still.
+
+        Raises:
+            StateMoved: it is not.
+        """
         moved = self._git("update-ref", "-m", message, REF, commit, expected or _NOBODY, check=False)
         if moved.returncode != 0:
             raise StateMoved(f"{REF} was moved by another run: {moved.stderr.decode().strip()}")
-        return commit
 
     def _git(
         self, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True
@@ -107,7 +119,7 @@ def run_git(
         WorkspaceError: git cannot be run, or with `check` it fails.
     """
     # A caller's GIT_DIR or GIT_INDEX_FILE (git sets them for its hooks) would lead to another repository.
-    inherited = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    inherited = {name: value for name, value in os.environ.items() if name not in MISLEADING}
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=root, input=data, capture_output=True, env={**inherited, **(env or {})}
