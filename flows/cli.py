@@ -24,6 +24,7 @@ from flows.options import (
     parse_overrides,
     wanted_edits,
 )
+from flows.registry_commands import add_registry_commands
 from flows.result import EXIT_CODES, RunResult, closing_line, summary
 from flows.tune_command import tune
 from tasks.errors import GraftError, Refusal, UserError
@@ -38,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(tune)
+add_registry_commands(app)
 data_app = typer.Typer(help="Look at labelled data, or bring them under DVC.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 

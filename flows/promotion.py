@@ -8,7 +8,7 @@ from flows.actor import one_line
 from flows.prod_pointer import settle_pointer
 from flows.records import StageChange, VersionRecord
 from flows.served_release import check_servable
-from flows.stage_change import Moved, Wish, change_stage
+from flows.stage_change import StageMove, Wish, change_stage
 from flows.stage_history import stage_history
 from flows.versions import among, version_name, versions
 from tasks.errors import NotPromotable
@@ -37,7 +37,7 @@ def promote(
 
 def promotion(
     workspace: Workspace, params: Params, version: str, reason: str, actor: str, force: bool = False
-) -> Moved:
+) -> StageMove:
     """As `promote`; also says whether anything changed."""
     root, store = workspace.root, workspace.store(params.publish.store)
     said, by = one_line(reason, "--reason"), one_line(actor, "--who")
@@ -55,7 +55,7 @@ def promotion(
     changes = stage_history(root)
     present = changes[-1] if changes else None
     if present and present.manifest_sha256 == wanted.manifest_sha256:
-        return Moved(present, False)
+        return StageMove(moved=False, change=present)
     judge(present)
     check_servable(store, wanted.manifest_sha256)
     wish = Wish("promote", wanted.version, wanted.manifest_sha256, by, said)

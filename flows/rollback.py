@@ -9,7 +9,7 @@ from flows.actor import one_line
 from flows.prod_pointer import settle_pointer
 from flows.records import StageChange
 from flows.served_release import check_servable
-from flows.stage_change import Moved, Wish, change_stage
+from flows.stage_change import StageMove, Wish, change_stage
 from flows.stage_history import stage_history, to_fall_back_to
 from flows.versions import among, version_name, versions
 from tasks.errors import ReleaseError, UserError
@@ -32,7 +32,7 @@ def rollback(workspace: Workspace, params: Params, reason: str, actor: str, vers
     return rolled_back(workspace, params, reason, actor, version).change
 
 
-def rolled_back(workspace: Workspace, params: Params, reason: str, actor: str, version: str | None = None) -> Moved:
+def rolled_back(workspace: Workspace, params: Params, reason: str, actor: str, version: str | None = None) -> StageMove:
     """As `rollback`; also says whether anything changed."""
     root, store = workspace.root, workspace.store(params.publish.store)
     said, by = one_line(reason, "--reason"), one_line(actor, "--who")
@@ -41,7 +41,7 @@ def rolled_back(workspace: Workspace, params: Params, reason: str, actor: str, v
     changes = stage_history(root)
     target = _target(root, changes, version)
     if target.manifest_sha256 == changes[-1].manifest_sha256:
-        return Moved(changes[-1], False)
+        return StageMove(moved=False, change=changes[-1])
     try:
         check_servable(store, target.manifest_sha256)
     except ReleaseError as err:

@@ -13,6 +13,7 @@ from flows.store import store_lock, stored_release
 from flows.versions import version_name
 from tasks.errors import ReleaseError
 from tasks.release import MANIFEST
+from tasks.reports.document import Report
 from tasks.stage import say
 
 
@@ -27,15 +28,17 @@ class Wish:
     reason: str
 
 
-@dataclass(frozen=True)
-class Moved:
-    """The change that production stands at; `moved` is false where it stood there already."""
+class StageMove(Report):
+    """`--json` of promote and rollback: the change that production stands at.
 
-    change: StageChange
+    `moved` is false where it stood there already.
+    """
+
     moved: bool
+    change: StageChange
 
 
-def change_stage(root: Path, store: Path, wish: Wish, judge: Callable[[StageChange | None], bool]) -> Moved:
+def change_stage(root: Path, store: Path, wish: Wish, judge: Callable[[StageChange | None], bool]) -> StageMove:
     """Make a wish come true under the store's lock, so that there is one winner at a time.
 
     Args:
@@ -62,14 +65,14 @@ def change_stage(root: Path, store: Path, wish: Wish, judge: Callable[[StageChan
                 raise ReleaseError(f"release {wish.manifest_sha256[:12]} has left {store} meanwhile")
             change = Journal(root, HISTORY, StageChange).append(decide, _message)
             if change is None:
-                return Moved(last[0], False)
+                return StageMove(moved=False, change=last[0])
             write_prod(store, change)
     except OSError as err:
         raise ReleaseError(
             f"{store / PROD} cannot be replaced: {err}; the next command completes what was begun"
         ) from err
     _tell(root, change)
-    return Moved(change, True)
+    return StageMove(moved=True, change=change)
 
 
 def _entry(wish: Wish, present: StageChange | None, number: int, forced: bool) -> StageChange:

@@ -1,0 +1,84 @@
+"""A published version as text of at most 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flows.text_lines import KEY_WIDTH, hanging, keyed, time_text
+from flows.version_params import result_params
+from flows.version_view import VersionView
+from flows.versions import version_name
+from tasks.errors import counted
+from tasks.params import Params
+from tasks.reports.estimate import Estimate
+
+
+def show_text(view: VersionView) -> str:
+    """All of a version but what its params have in common with the defaults."""
+    lines = [f"{version_name(view.version)}  {view.name}@v{view.version}.0.0", *keyed("production", _production(view))]
+    lines += keyed("release", view.release or "no longer in the store")
+    lines += keyed("manifest", view.manifest_sha256)
+    lines += keyed("accuracy", f"{_estimate(view.accuracy)}, {counted(view.test_items, 'test item')}")
+    lines += keyed("macro-F1", _estimate(view.macro_f1))
+    lines += keyed("verdict", _verdict(view))
+    for reason in _reasons(view):
+        lines += hanging(" " * KEY_WIDTH + "- ", reason)
+    lines += keyed("data", view.data_digest)
+    lines += keyed(
+        "elsewhere", "reproducible (the data are under DVC)" if view.reproducible_elsewhere else _bound(view)
+    )
+    lines += keyed("commit", f"{view.commit} ({view.branch})" if view.commit else "none")
+    lines += keyed("code", f"Graft {view.graft_version}" + (f", {view.digests.code}" if view.digests else ""))
+    lines += keyed("published", f"{time_text(view.at)} by {view.by}: {view.why}")
+    lines += keyed("run", view.run_id)
+    if view.labels is not None:
+        lines += keyed("classes", f"{len(view.labels)}: {', '.join(view.labels)}")
+    lines += _params(view)
+    return "\n".join([*lines, *(line for fault in view.missing for line in hanging("note: ", fault))])
+
+
+def _production(view: VersionView) -> str:
+    if not view.in_production:
+        return "never"
+    spans = [
+        f"{time_text(span.since)} to {time_text(span.until) if span.until else 'now'}" for span in view.in_production
+    ]
+    forced = [change for change in view.promotions if change.forced]
+    by_force = [f"by force ({change.actor}, {time_text(change.at)}: {change.reason})" for change in forced]
+    return "; ".join(spans + by_force)
+
+
+def _estimate(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f}  (interval {estimate.low:.4f} to {estimate.high:.4f})"
+
+
+def _verdict(view: VersionView) -> str:
+    if view.champion is None:
+        against = "; nothing was in production"
+    elif view.champion_version is None:
+        against = f" against release {view.champion[:12]}"
+    else:
+        against = f" against {version_name(view.champion_version)}"
+    return f"{view.outcome}{against}; {'promotable' if view.promotable else 'not promotable'}"
+
+
+def _reasons(view: VersionView) -> Sequence[str]:
+    if view.verdict is None:
+        return []
+    champion = view.verdict.champion.reasons if view.verdict.champion else []
+    return [*champion, *(rule.reason for rule in view.verdict.rules)]
+
+
+def _bound(view: VersionView) -> str:
+    return (
+        "not reproducible: it has no commit" if view.commit is None else "not reproducible: the data were read in place"
+    )
+
+
+def _params(view: VersionView) -> list[str]:
+    if view.params is None:
+        return []
+    usual = result_params(Params())
+    told = {name: value for name, value in view.params.items() if name not in usual or usual[name] != value}
+    lines = [f"{'params'.ljust(KEY_WIDTH)}{'as Graft has them by default' if not told else 'other than by default:'}"]
+    return lines + [line for name, value in told.items() for line in hanging(f"{'':<{KEY_WIDTH}}{name}: ", str(value))]

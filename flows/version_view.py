@@ -1,0 +1,122 @@
+"""All that is known of a published version, put together from the registry, the store and the run's commit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.records import StageChange, VersionRecord
+from flows.stage_history import spans
+from flows.store import stored_release
+from flows.version_params import version_params
+from tasks.errors import StageInputError
+from tasks.params import Params
+from tasks.release import MANIFEST
+from tasks.reports.document import Record, Report
+from tasks.reports.estimate import Estimate
+from tasks.reports.manifest import Manifest, SourceDigests
+from tasks.reports.release_parts import Labels
+from tasks.reports.verdict import Verdict
+from tasks.workspace import Workspace
+
+
+class Span(Record):
+    """A time in production; `until` is null while it lasts. UTC, ISO 8601."""
+
+    since: str
+    until: str | None
+
+
+class VersionView(Report):
+    """`graft show --json`.
+
+    Attributes:
+        release: its folder in the store; null where it is not there, and `missing` says so.
+        missing: what could not be told and why: a release that is gone, a commit that is elsewhere.
+        digests, verdict, labels: from the release's own manifest; null with the release.
+        params: that made the result, {"section.key": value}; null where the run's commit is not here.
+        champion_version: what it was judged against; null: nothing was in production, or an unknown release was.
+        reproducible_elsewhere: the data are under DVC; null: they lay in place, or there is no commit.
+        promotions: every change that put it into production, forced ones marked.
+    """
+
+    version: int
+    name: str
+    manifest_sha256: str
+    model_sha256: str
+    release: str | None
+    accuracy: Estimate
+    macro_f1: Estimate
+    test_items: int
+    outcome: str
+    promotable: bool
+    champion: str | None
+    champion_version: int | None
+    data_digest: str
+    params_sha256: str
+    params: dict[str, Any] | None
+    digests: SourceDigests | None
+    labels: list[str] | None
+    verdict: Verdict | None
+    run_id: str
+    branch: str | None
+    commit: str | None
+    graft_version: str
+    reproducible_elsewhere: bool
+    by: str
+    why: str
+    at: str
+    in_production: list[Span]
+    promotions: list[StageChange]
+    missing: list[str]
+
+
+def view_of(
+    workspace: Workspace,
+    params: Params,
+    record: VersionRecord,
+    known: list[VersionRecord],
+    changes: list[StageChange],
+) -> VersionView:
+    """Everything about one version; what cannot be had is named in `missing`.
+
+    Args:
+        known: every version.
+        changes: the history of production.
+    """
+    store = workspace.store(params.publish.store)
+    folder = stored_release(store, record.manifest_sha256)
+    missing: list[str] = []
+    manifest, labels = None, None
+    try:
+        manifest = Manifest.read(folder / MANIFEST)
+        labels = Labels.read(folder / "labels.json").labels
+    except StageInputError as err:
+        gone = f"its release is no longer in the store {workspace.relative(store)}"
+        missing.append(str(err) if folder.is_dir() else f"{gone}: verdict, digests and classes cannot be told")
+    made_with = version_params(workspace.root, record)
+    if made_with is None:
+        missing.append(_no_params(record))
+    numbers = {one.manifest_sha256: one.version for one in known}
+    shared = {name: getattr(record, name) for name in VersionRecord.model_fields if name in VersionView.model_fields}
+    return VersionView(
+        **shared,
+        release=str(folder) if folder.is_dir() else None,
+        champion_version=numbers.get(record.champion or ""),
+        params=made_with,
+        digests=manifest.digests if manifest else None,
+        labels=labels,
+        verdict=manifest.verdict if manifest else None,
+        reproducible_elsewhere=not record.in_place and record.commit is not None,
+        in_production=[Span(since=since, until=until) for since, until in spans(changes, record.manifest_sha256)],
+        promotions=[change for change in changes if change.manifest_sha256 == record.manifest_sha256],
+        missing=missing,
+    )
+
+
+def _no_params(record: VersionRecord) -> str:
+    if record.commit is None:
+        return "it has no commit: its params cannot be told"
+    return (
+        f"its commit {record.commit[:12]} is not in this repository: its params cannot be told; "
+        f"`git fetch origin {record.branch or record.commit}` brings it"
+    )
