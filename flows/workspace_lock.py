@@ -48,7 +48,7 @@ def workspace_lock(ws: Workspace, run_id: str) -> Iterator[list[str]]:
     try:
         _acquire(descriptor, ws)
         lines = _end_dead_run(_holder(descriptor), ws)
-        _write(descriptor, _this_process(run_id).model_dump_json())
+        _write(descriptor, this_process(run_id).model_dump_json())
         try:
             lines += put_back(ws)
             with _environment(marks(ws.root, run_id)):
@@ -151,7 +151,8 @@ def _holder(descriptor: int) -> LockHolder | None:
         return None
 
 
-def _this_process(run_id: str) -> LockHolder:
+def this_process(run_id: str) -> LockHolder:
+    """This process as the holder of a lock from now on."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return LockHolder(pid=os.getpid(), start=start_mark(os.getpid()) or "", run_id=run_id, since=since)
 
