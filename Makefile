@@ -1,11 +1,15 @@
 # make adapt      set up, then adapt the bundled backbone to the embedded sample
 # make test       set up, then every check and every test but the slow ones
 # make test-all   the same with the slow proofs; GRAFT_TEST_DATA=DIR adds those on real packs (DIR/data/NAME, DIR/weights)
+# make server     set up, then a local Prefect server and a worker with prefect.yaml; PORT=4300: there
+# make server-stop  end both, and all that they started
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: adapt test test-all check setup lock clean
+PORT ?= 4200
+
+.PHONY: adapt test test-all server server-stop check setup lock clean
 
 adapt: .venv/.done
 	$(BIN)/graft adapt
@@ -15,6 +19,12 @@ test: check
 
 test-all: check
 	$(BIN)/python -m pytest
+
+server: .venv/.done
+	$(BIN)/python -m flows.local_server start --port $(PORT)
+
+server-stop:
+	$(BIN)/python -m flows.local_server stop
 
 check: .venv/.done
 	$(BIN)/ruff check .

@@ -117,9 +117,11 @@ def edit_params(workspace: Workspace, edits: Sequence[Edit]) -> tuple[Params, st
     return edited.params, edited.diff
 
 
-def edited_params(workspace: Workspace, edits: Sequence[Edit]) -> EditedParams:
+def edited_params(workspace: Workspace, edits: Sequence[Edit], source: str = "--set") -> EditedParams:
     """What edits would make of params.yaml.
 
+    Args:
+        source: where the edits come from, as messages name it.
     Raises:
         ParamsError: the file does not load, or would not after the edits.
     """
@@ -133,7 +135,7 @@ def edited_params(workspace: Workspace, edits: Sequence[Edit]) -> EditedParams:
     for edit in edits:
         _put(document, edit)
     _drop_what_other_methods_had(document, edits)
-    params = parse_params(_plain(document), "--set")
+    params = parse_params(_plain(document), source)
     for edit in missing_sections(workspace, document, params):
         _put(document, edit)
     buffer = io.StringIO()

@@ -91,8 +91,8 @@ def end_marked_processes(wanted: Mapping[str, str], grace_seconds: float = GRACE
             return sorted(ended)
     pids = ", ".join(str(process.pid) for process in living)
     raise WorkspaceError(
-        f"process {pids} of the ended run {wanted[RUN_ID]} still lives and does not react to SIGKILL; "
-        "end it (often a hung disk or network mount), then run again"
+        f"process {pids} of {f'the ended run {wanted[RUN_ID]}' if RUN_ID in wanted else 'what was ended'} still lives "
+        "and does not react to SIGKILL; end it (often a hung disk or network mount), then try again"
     )
 
 
