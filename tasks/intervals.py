@@ -100,8 +100,8 @@ def resampled_macro_f1(confusion: IntMatrix, samples: int, seed: int) -> FloatVe
     step = max(1, MAX_CELLS_AT_ONCE // max(len(rows), classes))
     for start in range(0, samples, step):
         size = min(step, samples - start)
-        cells = np.concatenate([_resampled_row(confusion[row], size, generator) for row in np.unique(rows)], axis=1)
-        values[start : start + size] = _macro_f1_of(cells, rows, columns, confusion.sum(axis=1))
+        cells = np.concatenate([resampled_row(confusion[row], size, generator) for row in np.unique(rows)], axis=1)
+        values[start : start + size] = macro_f1_of(cells, rows, columns, confusion.sum(axis=1))
     return values
 
 
@@ -156,13 +156,19 @@ def normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _resampled_row(row: IntVector, samples: int, generator: np.random.Generator) -> IntMatrix:
+def resampled_row(row: IntVector, samples: int, generator: np.random.Generator) -> IntMatrix:
+    """(samples, non-empty cells) counts of as many items drawn from a row's items with replacement."""
     counts = row[row > 0]
     return generator.multinomial(counts.sum(), counts / counts.sum(), size=samples)
 
 
-def _macro_f1_of(cells: IntMatrix, rows: IntVector, columns: IntVector, actual: IntVector) -> FloatVector:
-    """Macro-F1 of each row of `cells`, the counts of the non-empty cells (rows, columns)."""
+def macro_f1_of(cells: IntMatrix, rows: IntVector, columns: IntVector, actual: IntVector) -> FloatVector:
+    """(samples,) macro-F1 of each row of `cells`.
+
+    Args:
+        cells: (samples, cells) counts of the cells (rows, columns), each of which is named once.
+        actual: (classes,) items of each true class.
+    """
     classes = len(actual)
     right = np.zeros((len(cells), classes), dtype=np.int64)
     diagonal = rows == columns
