@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from flows.holdings import Holding, holding
-from flows.state import StateRef, in_git
+from flows.records import PROD, StageChange
+from flows.stage_history import stage_history, to_fall_back_to
+from flows.state import in_git
 from flows.store import INCOMING, LEAVING, releases_of
 from tasks.errors import GraftError
 from tasks.release import MANIFEST, manifest_sha256
 from tasks.workspace import Workspace
 
-HISTORY = ("history.jsonl", "history.json")
 NEWEST = 2
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -23,9 +24,10 @@ def stored_releases(workspace: Workspace, store: Path) -> list[Holding]:
     """Every release of the store, and what interrupted copies and removals left in it."""
     live = reasons_to_stay(workspace, store)
     pieces = [holding("release", folder.name, [folder], keep=live.get(folder.name)) for folder in releases_of(store)]
-    halves = [path for mark in (INCOMING, LEAVING) for path in sorted(store.glob(f"{mark}*"))]
+    marks = (f"{INCOMING}*", f"{LEAVING}*", f".{PROD}.*.tmp")
+    halves = [path for mark in marks for path in sorted(store.glob(mark))]
     return pieces + [
-        holding("leftover", path.name, [path], garbage="a copy or a removal was interrupted") for path in halves
+        holding("leftover", path.name, [path], garbage="what wrote or removed it was interrupted") for path in halves
     ]
 
 
@@ -37,14 +39,16 @@ def reasons_to_stay(workspace: Workspace, store: Path) -> dict[str, str]:
     present = [folder.name for folder in releases_of(store)]
     reasons = dict.fromkeys(present[-NEWEST:], f"one of the newest {NEWEST}")
     try:
-        history = [digest for digest in _history(workspace) if digest in present]
+        history = stage_history(workspace.root) if in_git(workspace.root) else []
     except GraftError as err:
         return dict.fromkeys(present, f"which release was live before cannot be told: {' '.join(str(err).split())}")
     for pointer, digest in pointers(store):
         # By date where history does not know the release, or nothing before it.
-        before = _before(history, digest) or _before(present, digest)
+        before = _fallback(history, digest, present) or _before(present, digest)
         if before:
             reasons[before] = f"the one before what {pointer} names, to fall back to"
+    if history:
+        reasons[history[-1].manifest_sha256] = "the history of production ends with it"
     with suppress(GraftError, OSError):
         if (workspace.release / MANIFEST).is_file():
             reasons[manifest_sha256(workspace.release)] = "this workspace's standing release"
@@ -61,22 +65,14 @@ def pointers(store: Path) -> Iterator[tuple[str, str]]:
             yield from ((path.name, digest) for digest in _DIGEST.findall(text))
 
 
-def _before(order: list[str], digest: str) -> str | None:
-    """The release that was current before `digest` last became so, if there was one."""
-    if digest not in order:
-        return None
-    last = len(order) - 1 - order[::-1].index(digest)
-    return next((earlier for earlier in reversed(order[:last]) if earlier != digest), None)
+def _fallback(history: Sequence[StageChange], digest: str, present: Sequence[str]) -> str | None:
+    """What a rollback from `digest` would go to, among the releases that are there."""
+    until = max((change.number for change in history if change.manifest_sha256 == digest), default=0)
+    earlier = to_fall_back_to([change for change in history if change.number <= until])
+    return next((change.manifest_sha256 for change in earlier if change.manifest_sha256 in present), None)
 
 
-def _history(workspace: Workspace) -> list[str]:
-    """Digests in the order in which they became current, as far as refs/graft/state tells.
-
-    Raises:
-        WorkspaceError: there is a checkout, and git cannot read it.
-    """
-    if not in_git(workspace.root):
-        return []
-    state = StateRef(workspace.root)
-    texts = [data.decode(errors="replace") for name in HISTORY if (data := state.read(name))]
-    return [digest for text in texts for digest in _DIGEST.findall(text)]
+def _before(order: Sequence[str], digest: str) -> str | None:
+    """The release that is next older than `digest`, if there is one."""
+    place = order.index(digest) if digest in order else 0
+    return order[place - 1] if place else None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from flows.records import PROD, StageChange
 from flows.stage_history import stage_history
+from flows.stage_news import tell_change
 from flows.store import store_lock, stored_release, sync_folder
 from flows.versions import version_name
 from tasks.errors import ReleaseError, StageInputError, WorkspaceError
+from tasks.release import MANIFEST
 from tasks.reports.document import write_bytes
 from tasks.reports.prod_pointer import ProdPointer
 from tasks.workspace import Workspace
@@ -60,6 +63,14 @@ def standing_of(pointer: ProdPointer | None, changes: Sequence[StageChange]) -> 
     return "behind" if shown and shown[0].manifest_sha256 == pointer.manifest_sha256 else "foreign"
 
 
+@dataclass(frozen=True)
+class Settled:
+    """What had to be settled between pointer and history: a line about it, and the change that was completed."""
+
+    line: str
+    completed: StageChange | None = None
+
+
 def settle_pointer(workspace: Workspace, store: Path) -> list[str]:
     """Finish a change of production that was interrupted between history and pointer.
 
@@ -74,15 +85,18 @@ def settle_pointer(workspace: Workspace, store: Path) -> list[str]:
         return []
     try:
         with store_lock(store):
-            return settle_locked(workspace.root, store)
+            settled = settle_locked(workspace.root, store)
     except ForeignPointer as err:
         return [str(err)]
     except OSError as err:
         return [f"{store / PROD} shows an earlier change than the history, and cannot be written: {err}"]
+    if settled and settled.completed:
+        tell_change(workspace.root, settled.completed)
+    return [settled.line] if settled else []
 
 
-def settle_locked(root: Path, store: Path) -> list[str]:
-    """As `settle_pointer`, for a caller that holds the store's lock.
+def settle_locked(root: Path, store: Path) -> Settled | None:
+    """As `settle_pointer`, for a caller that holds the store's lock, and tells others of a change when it let go.
 
     Raises:
         ForeignPointer: the pointer shows what the history does not know.
@@ -91,21 +105,21 @@ def settle_locked(root: Path, store: Path) -> list[str]:
     pointer, changes = read_prod(store), stage_history(root)
     standing = standing_of(pointer, changes)
     if standing == "in step":
-        return []
+        return None
     if standing == "foreign":
         raise ForeignPointer(_foreign(store, pointer, changes))
     last = changes[-1]
     if standing == "renumbered":
         write_prod(store, last)
-        return []
+        return None
     said = f"{version_name(last.version)} (change {last.number}, by {last.actor})"
-    if not stored_release(store, last.manifest_sha256).is_dir():
-        return [
+    if not (stored_release(store, last.manifest_sha256) / MANIFEST).is_file():
+        return Settled(
             f"the history says that {said} is in production, and its release is not in {store}; {PROD} there stays as "
             f"it is: bring {last.manifest_sha256[:12]} into the store, or `graft rollback` to one that is"
-        ]
+        )
     write_prod(store, last)
-    return [f"completed an interrupted change: {said} is in production now"]
+    return Settled(f"completed an interrupted change: {said} is in production now", last)
 
 
 def _foreign(store: Path, pointer: ProdPointer | None, changes: Sequence[StageChange]) -> str:

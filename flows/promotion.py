@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from flows.actor import one_line
 from flows.prod_pointer import settle_pointer
@@ -10,9 +11,13 @@ from flows.records import StageChange, VersionRecord
 from flows.served_release import check_servable
 from flows.stage_change import StageMove, Wish, change_stage
 from flows.stage_history import stage_history
+from flows.version_files import version_report
+from flows.version_params import version_params
 from flows.versions import among, version_name, versions
 from tasks.errors import NotPromotable
-from tasks.params import Params
+from tasks.params import ChampionRule, Params
+from tasks.reports.evaluation import EvaluationReport
+from tasks.reports.verdict import Verdict
 from tasks.stage import say
 from tasks.workspace import Workspace
 
@@ -47,7 +52,7 @@ def promotion(
         say(line, "warning")
 
     def judge(present: StageChange | None) -> bool:
-        fault = refusal(wanted, present, known, params.promotion.equivalent)
+        fault = refusal(wanted, present, known, params.promotion.equivalent, lambda: holds_against_best(root, wanted))
         if fault and not force:
             raise NotPromotable(fault)
         return fault is not None
@@ -63,12 +68,18 @@ def promotion(
 
 
 def refusal(
-    wanted: VersionRecord, present: StageChange | None, known: Sequence[VersionRecord], equivalent: bool
+    wanted: VersionRecord,
+    present: StageChange | None,
+    known: Sequence[VersionRecord],
+    equivalent: bool,
+    against_best: Callable[[], bool] = lambda: False,
 ) -> str | None:
     """Why a version may not be promoted over what is in production; None: it may.
 
     Args:
         equivalent: promotion.equivalent of params.yaml as it is now.
+        against_best: asked where an equivalent version was published while promotion.equivalent was false: whether it
+            loses no more than the margin against the most accurate version, too.
     """
     name = version_name(wanted.version)
     if wanted.champion != (present.manifest_sha256 if present else None):
@@ -77,14 +88,27 @@ def refusal(
             f"{version_name(present.version) if present else 'empty'}; run `graft adapt --publish` again, or promote "
             "it with --force"
         )
-    if wanted.promotable or (equivalent and wanted.outcome == "equivalent"):
+    forced = "--force promotes it all the same, and is marked for ever"
+    if wanted.outcome == "equivalent" and not equivalent:
+        return (
+            f"{name} is equivalent to {_champion(wanted.champion, known)}, and promotion.equivalent is false; {forced}"
+        )
+    if wanted.promotable or (wanted.outcome == "equivalent" and against_best()):
         return None
-    against = f" to {_champion(wanted.champion, known)}" if wanted.outcome == "equivalent" else ""
-    hint = "; promotion.equivalent in params.yaml would allow it" if wanted.outcome == "equivalent" else ""
-    return (
-        f"{name} is not promotable: its verdict is {wanted.outcome}{against} (`graft show {name}` tells why){hint}; "
-        "--force promotes it all the same, and is marked for ever"
-    )
+    return f"{name} is not promotable: its verdict is {wanted.outcome} (`graft show {name}` tells why); {forced}"
+
+
+def holds_against_best(root: Path, wanted: VersionRecord) -> bool:
+    """Judge a version as gate did, with promotion.equivalent; False where its run's commit is not here."""
+    from tasks.champion_judgement import judge_champion
+
+    evaluation = version_report(root, wanted, "evaluation.json", EvaluationReport)
+    verdict = version_report(root, wanted, "gate.json", Verdict)
+    made_with = version_params(root, wanted)
+    if evaluation is None or verdict is None or verdict.champion is None or made_with is None:
+        return False
+    rule = ChampionRule(**{name: made_with[f"gate.champion.{name}"] for name in ChampionRule.model_fields})
+    return judge_champion(evaluation.comparisons, rule, verdict.champion.use, promote_equivalent=True).promotable
 
 
 def _champion(digest: str | None, known: Sequence[VersionRecord]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from flows.journal import HISTORY, Journal
 from flows.prod_pointer import settle_locked, write_prod
 from flows.records import PROD, Action, StageChange, now_text
+from flows.stage_news import tell_change
 from flows.store import store_lock, stored_release
 from flows.versions import version_name
 from tasks.errors import ReleaseError
@@ -57,21 +58,27 @@ def change_stage(root: Path, store: Path, wish: Wish, judge: Callable[[StageChan
             return None
         return _entry(wish, present, len(changes) + 1, forced=judge(present))
 
+    settled = change = None
     try:
         with store_lock(store):
-            for line in settle_locked(root, store):
-                say(line, "warning")
+            settled = settle_locked(root, store)
             if not (stored_release(store, wish.manifest_sha256) / MANIFEST).is_file():
                 raise ReleaseError(f"release {wish.manifest_sha256[:12]} has left {store} meanwhile")
             change = Journal(root, HISTORY, StageChange).append(decide, _message)
-            if change is None:
-                return StageMove(moved=False, change=last[0])
-            write_prod(store, change)
+            if change:
+                write_prod(store, change)
     except OSError as err:
         raise ReleaseError(
             f"{store / PROD} cannot be replaced: {err}; the next command completes what was begun"
         ) from err
-    _tell(root, change)
+    finally:
+        if settled:
+            say(settled.line, "warning")
+            if settled.completed:
+                tell_change(root, settled.completed)
+    if change is None:
+        return StageMove(moved=False, change=last[0])
+    tell_change(root, change)
     return StageMove(moved=True, change=change)
 
 
@@ -94,7 +101,3 @@ def _entry(wish: Wish, present: StageChange | None, number: int, forced: bool) -
 def _message(change: StageChange) -> str:
     done = "Promote" if change.action == "promote" else "Roll back to"
     return f"{done} {version_name(change.version)}{' by force' if change.forced else ''}: {change.reason}"
-
-
-def _tell(root: Path, change: StageChange) -> None:
-    """Tags and events; production has changed by now, whatever becomes of them."""

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.records import VersionRecord
-from flows.state import run_git
+from flows.version_files import version_file
 from tasks.errors import ParamsError
 from tasks.params import Params, parse_params
 from tasks.params.identity import MACHINE_BOUND
@@ -29,14 +29,12 @@ def version_params(root: Path, record: VersionRecord) -> dict[str, Any] | None:
         None where the version has no commit, or this repository has not got it. Of a params.yaml that this Graft does
         not read any more, only what stands in it.
     """
-    if record.commit is None:
-        return None
-    shown = run_git(root, "show", f"{record.commit}:./params.yaml", check=False)
-    if shown.returncode != 0:
+    data = version_file(root, record, "params.yaml")
+    if data is None:
         return None
     try:
-        document = YAML(typ="safe").load(shown.stdout.decode()) or {}
-        return result_params(parse_params(document, f"params.yaml of {record.commit[:12]}"))
+        document = YAML(typ="safe").load(data.decode()) or {}
+        return result_params(parse_params(document))
     except (YAMLError, UnicodeDecodeError):
         return None
     except ParamsError:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from flows.records import StageChange, VersionRecord
 from flows.stage_history import spans
 from flows.store import stored_release
+from flows.version_files import version_report
 from flows.version_params import version_params
 from tasks.errors import StageInputError
 from tasks.params import Params
 from tasks.release import MANIFEST
 from tasks.reports.document import Record, Report
 from tasks.reports.estimate import Estimate
+from tasks.reports.evaluation import EvaluationReport
 from tasks.reports.manifest import Manifest, SourceDigests
 from tasks.reports.release_parts import Labels
 from tasks.reports.verdict import Verdict
@@ -32,7 +35,7 @@ class VersionView(Report):
     Attributes:
         release: its folder in the store; null where it is not there, and `missing` says so.
         missing: what could not be told and why: a release that is gone, a commit that is elsewhere.
-        digests, verdict, labels: from the release's own manifest; null with the release.
+        digests, verdict, labels: from the release, else from the run's commit; null where both are out of reach.
         params: that made the result, {"section.key": value}; null where the run's commit is not here.
         champion_version: what it was judged against; null: nothing was in production, or an unknown release was.
         reproducible_elsewhere: the data are under DVC; null: they lay in place, or there is no commit.
@@ -85,14 +88,10 @@ def view_of(
     """
     store = workspace.store(params.publish.store)
     folder = stored_release(store, record.manifest_sha256)
-    missing: list[str] = []
-    manifest, labels = None, None
-    try:
-        manifest = Manifest.read(folder / MANIFEST)
-        labels = Labels.read(folder / "labels.json").labels
-    except StageInputError as err:
-        gone = f"its release is no longer in the store {workspace.relative(store)}"
-        missing.append(str(err) if folder.is_dir() else f"{gone}: verdict, digests and classes cannot be told")
+    missing = [] if folder.is_dir() else [f"its release is no longer in the store {workspace.relative(store)}"]
+    manifest, labels = _contents(workspace.root, folder, record)
+    if manifest is None:
+        missing.append("its manifest cannot be read: verdict, digests and classes cannot be told")
     made_with = version_params(workspace.root, record)
     if made_with is None:
         missing.append(_no_params(record))
@@ -111,6 +110,15 @@ def view_of(
         promotions=[change for change in changes if change.manifest_sha256 == record.manifest_sha256],
         missing=missing,
     )
+
+
+def _contents(root: Path, folder: Path, record: VersionRecord) -> tuple[Manifest | None, list[str] | None]:
+    """Manifest and labels, of the release or, where that is gone or damaged, of the run's commit."""
+    try:
+        return Manifest.read(folder / MANIFEST), Labels.read(folder / "labels.json").labels
+    except StageInputError:
+        evaluation = version_report(root, record, "evaluation.json", EvaluationReport)
+        return version_report(root, record, MANIFEST, Manifest), evaluation.labels if evaluation else None
 
 
 def _no_params(record: VersionRecord) -> str:

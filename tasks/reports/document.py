@@ -68,17 +68,31 @@ class Report(BaseModel):
         """
         mend = f"; run `graft adapt` (stage {cls.produced_by})" if cls.produced_by else ""
         try:
-            text = path.read_text(encoding="utf-8")
+            data = path.read_bytes()
         except OSError as err:
             raise StageInputError(f"{path} cannot be read ({err.strerror}){mend}") from err
+        return cls.parse(data, str(path), mend)
+
+    @classmethod
+    def parse(cls, data: bytes, source: str, mend: str = "") -> Self:
+        """As `read`, of a file's content.
+
+        Args:
+            source: what holds it, for messages.
+            mend: their tail.
+        Raises:
+            StageInputError: as `read`.
+        """
+        try:
+            text = data.decode("utf-8")
         except UnicodeDecodeError as err:
-            raise StageInputError(f"{path} is not a readable {cls.__name__} (no UTF-8){mend}") from err
+            raise StageInputError(f"{source} is not a readable {cls.__name__} (no UTF-8){mend}") from err
         try:
             document = json.loads(text)
         except ValueError as err:
-            raise StageInputError(f"{path} is not a readable {cls.__name__}{mend}: {_first_line(err)}") from err
+            raise StageInputError(f"{source} is not a readable {cls.__name__}{mend}: {_first_line(err)}") from err
         version = document.get("schema_version", SCHEMA_VERSION) if isinstance(document, dict) else SCHEMA_VERSION
-        check_version(version, str(path), mend)
+        check_version(version, source, mend)
         try:
             if version != SCHEMA_VERSION:
                 text = json.dumps(cls.upgrade(document))
@@ -86,7 +100,7 @@ class Report(BaseModel):
         except (ValueError, KeyError, TypeError, AttributeError) as err:
             earlier = " of an earlier Graft" if version != SCHEMA_VERSION else ""
             raise StageInputError(
-                f"{path} is not a readable {cls.__name__}{earlier}{mend}: {_first_line(err)}"
+                f"{source} is not a readable {cls.__name__}{earlier}{mend}: {_first_line(err)}"
             ) from err
 
 

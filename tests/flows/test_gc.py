@@ -16,6 +16,7 @@ from toy_workspace import Toy, wait_for
 
 from flows import holdings
 from flows.gc import Collection, collect_garbage, parse_size, report_text
+from flows.records import StageChange
 from flows.result import RunResult
 from flows.state import StateRef
 from flows.store import LEAVING, store_lock
@@ -174,10 +175,28 @@ def test_a_pointer_may_be_a_link(toy: Toy, tmp_path: Path) -> None:
     assert stored[0].exists()
 
 
+def promoted(number: int, digest: str) -> str:
+    """A line of the history."""
+    change = StageChange(
+        number=number,
+        stage="prod",
+        action="promote",
+        version=number,
+        manifest_sha256=digest,
+        previous=None,
+        previous_sha256=None,
+        forced=False,
+        actor="ann",
+        reason="it is better",
+        at="2026-11-21T08:00:00Z",
+    )
+    return change.model_dump_json() + "\n"
+
+
 def test_the_predecessor_is_the_one_that_history_names(toy: Toy, tmp_path: Path) -> None:
     stored = releases(toy.workspace, tmp_path, 6)
     order = [stored[0], stored[3], stored[1], stored[3]]
-    lines = "".join(f'{{"release": "{folder.name}"}}\n' for folder in order)
+    lines = "".join(promoted(number, folder.name) for number, folder in enumerate(order, 1))
     StateRef(toy.root).write({"history.jsonl": lines.encode()}, "Remember", None)
     (toy.root / "releases" / "prod").write_text(stored[3].name)
     collect_garbage(toy.workspace, max_bytes=0)

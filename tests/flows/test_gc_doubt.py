@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_gc import held, releases
+from test_gc import held, promoted, releases
 from toy_workspace import Toy
 
 from flows.dvc_garbage import remove_unused
@@ -107,7 +107,7 @@ def test_no_release_goes_while_git_cannot_tell_the_history(
 
 def test_a_pointer_that_history_does_not_know_keeps_its_predecessor_by_date(toy: Toy, tmp_path: Path) -> None:
     stored = releases(toy.workspace, tmp_path, 7)
-    lines = "".join(f'{{"release": "{folder.name}"}}\n' for folder in (stored[0], stored[4]))
+    lines = promoted(1, stored[0].name) + promoted(2, stored[4].name)
     StateRef(toy.root).write({"history.jsonl": lines.encode()}, "Remember", None)
     (toy.root / "releases" / "prod").write_text(stored[4].name)
     (toy.root / "releases" / "staging").write_text(stored[3].name)
