@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from prefect.artifacts import (
 
 from flows.logs import run_log
 from flows.raw_lines import RawLines
+from flows.result import RunResult
 from tasks.log_lines import LogLine, unmarked
 from tasks.params import Params
 from tasks.plots.markdown import (
     calibration_markdown,
+    champion_markdown,
     confusion_markdown,
     findings_markdown,
     metrics_table,
@@ -28,6 +31,7 @@ from tasks.plots.markdown import (
 )
 from tasks.reports import AdaptationReport, EvaluationReport, ReviewReport, Verdict
 from tasks.stage import PROGRESS_MARK, draw_bar
+from tasks.workspace import Workspace
 
 UPDATE_SECONDS = 2.0
 REVIEW_ROWS = 20
@@ -71,6 +75,32 @@ def show_findings(params: Params, adaptation: AdaptationReport, evaluation: Eval
 def show_verdict(verdict: Verdict) -> None:
     """Every rule of the gate, in markdown."""
     create_markdown_artifact(key="verdict", markdown=verdict_markdown(verdict))
+
+
+def show_champion(params: Params, evaluation: EvaluationReport, verdict: Verdict) -> None:
+    """The comparison with the model in production, in markdown."""
+    create_markdown_artifact(key="champion", markdown=champion_markdown(params, evaluation, verdict))
+
+
+def show_report(workspace: Workspace) -> None:
+    """Where the report page lies; Prefect's pages cannot show a file of this machine."""
+    text = f"`{workspace.page}` on {socket.gethostname()}"
+    create_markdown_artifact(key="report", markdown=text, description="The report page of this run")
+
+
+def show_version(result: RunResult) -> None:
+    """The published version: which release, recorded where, pushed or not."""
+    left = "not pushed; `graft push` tries again" if result.not_pushed else "there is no remote"
+    rows = {
+        "version": f"v{result.version}",
+        "release": result.release,
+        "outcome": result.outcome,
+        "branch": result.branch,
+        "commit": result.commit,
+        "pushed": "yes" if result.pushed else left,
+    }
+    table = [{"what": name, "is": str(value)} for name, value in rows.items()]
+    create_table_artifact(key="version", table=table, description="Published")
 
 
 class ProgressLines:

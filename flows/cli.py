@@ -72,6 +72,10 @@ def adapt(
     set_: SetOption = None,
     as_json: JsonOption = False,
     force_flow: Annotated[bool, typer.Option("--force-flow", help="Start the flow even if nothing changed.")] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Register the release as the next version and push it.")
+    ] = False,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="What the version is for; kept with it.")] = "",
     log_format: LogFormatOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -87,7 +91,7 @@ def adapt(
         here, edits = wanted_edits(workspace, data, set_)
         start_logs(chosen_format(here, log_format, edits))
         run_log.begin(here, run_id)
-        return adapt_here(here, edits, force_flow=force_flow, run_id=run_id)
+        return adapt_here(here, edits, force_flow=force_flow, run_id=run_id, publish=publish, why=why)
 
     code = None
     if as_json:

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from prefect import Task, flow, get_run_logger
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows import artifacts
+from flows.actor import actor_of
+from flows.automatic_promotion import Approve, promote_if_allowed
 from flows.cancellation import cancellation_of
-from flows.inputs import write_inputs
-from flows.logs import LINE
+from flows.champion_pin import champion_now, check_champion, fetch_pinned
+from flows.events import announce
+from flows.inputs import write_inputs, write_split_memory
 from flows.publish import publish
+from flows.records import VersionRecord
 from flows.result import RunResult, Timings
-from flows.stage_process import StageResult, run_stage_process
-from tasks.errors import GraftError, MemoryExceeded, NotQualified, Refusal, StageFailed
-from tasks.log_lines import LogLine
+from flows.stage_runs import StageRefused, StageRuns
+from flows.store import stored_release
+from flows.test_set_ledger import record_use, warning_of
+from flows.versions import version_name
+from tasks.errors import GraftError, NotQualified, Refusal, StageFailed
 from tasks.params import Params, load_params
-from tasks.reports import AdaptationReport, EvaluationReport, ReviewReport, ValidationReport, Verdict
+from tasks.reports import (
+    AdaptationReport,
+    ChampionVerdict,
+    EvaluationReport,
+    ReviewReport,
+    ValidationReport,
+    Verdict,
+)
 from tasks.reports.qualification import Qualification
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from flows.publication import Published, Wish
 
 BEFORE_THE_PAGE = ("validate", "embed", "split", "review", "adapt", "evaluate")
 """The stages before gate, which renders reports/report.html."""
@@ -37,62 +50,97 @@ BEFORE_THE_DATA_PAGE = ("validate", "embed", "split", "review")
 """The stages up to review, which renders reports/validation.html; validate does so itself when it refuses."""
 
 
-class StageDied(StageFailed):
-    """The stage's process ended without its own word: a crash or a kill, which may pass the second time."""
-
-
-class StageRefused(Refusal):
-    """The stage judged against the data or the model."""
-
-
 @flow(name="adapt", retries=0, validate_parameters=False)
-def adapt_flow(root: str, run_id: str) -> State[Any]:
+def adapt_flow(root: str, run_id: str, publish: bool = False, why: str = "") -> State[Any]:
     """Validate, embed, split, review, adapt, evaluate, gate, export, qualify and publish one workspace.
 
-    The caller holds the workspace's lock. The result also lies in .graft/runs/<run_id>.json.
+    Args:
+        publish: also register the release as a version.
+        why: what it was started for, for the version's record.
     """
     workspace = Workspace(Path(root))
+    wish = desk_wish(workspace, run_id, why) if publish else None
     with cancellation_of(UUID(str(flow_run.id))) as cancelled:
-        result = CorridorRun(workspace, load_params(workspace.params), run_id, cancelled).to_the_end()
-    result.write(workspace.run_result(run_id))
-    Timings(run_id=run_id, seconds=result.seconds, memory_gb=result.memory_gb).write(workspace.timings)
+        result = run_corridor(workspace, run_id, cancelled, wish)
     return Cancelled() if cancelled.is_set() else final_state(result)
+
+
+def desk_wish(workspace: Workspace, run_id: str, why: str) -> Wish:
+    """A version in the name of whom git knows here."""
+    from flows.publication import Wish
+
+    return Wish(run_id=run_id, by=actor_of(workspace.root), why=why)
+
+
+def run_corridor(
+    workspace: Workspace,
+    run_id: str,
+    cancelled: threading.Event,
+    wish: Wish | None = None,
+    approve: Approve | None = None,
+) -> RunResult:
+    """One run through the corridor, inside a flow run; the caller holds the workspace's lock.
+
+    The result also lies in .graft/runs/<run_id>.json, of the workspace and of the checkout that it belongs to.
+
+    Args:
+        cancelled: set when the run is to end.
+        wish: under which name and for what the release is registered as a version; None: it is not.
+        approve: asks a person before a promotion where promotion.approval wants that; None: nobody can be asked.
+    """
+    result = CorridorRun(workspace, load_params(workspace.params), run_id, cancelled, wish, approve).to_the_end()
+    for home in {workspace.root, workspace.home}:
+        result.write(Workspace(home).run_result(run_id))
+    Timings(run_id=run_id, seconds=result.seconds, memory_gb=result.memory_gb).write(workspace.timings)
+    return result
 
 
 def final_state(result: RunResult) -> State[Any]:
     """The flow run's state; Refused is a failed state of that name, with the reasons."""
     if result.state == "released":
-        return Completed(name="Released", message=f"released {result.release}")
+        return Completed(name="Released", message=result.ending)
     message = "; ".join(result.reasons)
     return Failed(name="Refused", message=message) if result.state == "refused" else Failed(message=message)
 
 
-def died(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Retry only what can pass the second time: a stage whose process died, never a verdict or a named error."""
-    return isinstance(state.result(raise_on_failure=False), StageDied)
+class CorridorRun(StageRuns):
+    """One run through the corridor: what is due, and how it ended."""
 
-
-class CorridorRun:
-    """One run through the corridor: which stage, how long it took, how it ended."""
-
-    def __init__(self, workspace: Workspace, params: Params, run_id: str, cancelled: threading.Event) -> None:
-        self.workspace, self.params, self.run_id, self.cancelled = workspace, params, run_id, cancelled
+    def __init__(
+        self,
+        workspace: Workspace,
+        params: Params,
+        run_id: str,
+        cancelled: threading.Event,
+        wish: Wish | None = None,
+        approve: Approve | None = None,
+    ) -> None:
+        super().__init__(workspace, params, run_id, cancelled)
+        self.wish, self.approve = wish, approve
         self.result = RunResult(run_id=run_id, state="failed")
-        self.seconds: dict[str, float] = {}
-        self.memory_gb: dict[str, float] = {}
-        self.error: GraftError | None = None
-        self.at = "preparation"
+        self.published: Published | None = None
 
     def to_the_end(self) -> RunResult:
         """Run every stage that is due; every ending of our own is a result, never an exception."""
         try:
-            write_inputs(self.workspace, self.params)
+            self._pin()
             self._stages()
             return self._ended("released", [])
         except Refusal as err:
+            self._announce_refusal(err)
             return self._ended("refused", str(err).splitlines(), stopped_in=self.at)
         except GraftError as err:
             return self._ended("failed", str(err).splitlines(), stopped_in=self.at)
+
+    def _pin(self) -> None:
+        """Settle what the run is compared with, and have it at hand."""
+        logger = get_run_logger()
+        pin = champion_now(self.workspace, self.params, logger.warning)
+        write_inputs(self.workspace, self.params, pin)
+        fetch_pinned(self.workspace, self.params, pin)
+        if pin.champion:
+            best = f", and with v{pin.best.version}, the best so far" if pin.best else ""
+            logger.info("the model will be compared with v%d, which is in production%s", pin.champion.version, best)
 
     def _stages(self) -> None:
         for stage in BEFORE_THE_PAGE:
@@ -103,11 +151,34 @@ class CorridorRun:
         artifacts.show_evaluation(evaluation)
         adaptation = AdaptationReport.read(self.workspace.adapted / "adapted.json")
         artifacts.show_findings(self.params, adaptation, evaluation)
+        self._enter_use(evaluation)
         self._stage("gate")
         verdict = Verdict.read(self.workspace.verdict)
+        self.result = self.result.with_verdict(verdict, evaluation)
         artifacts.show_verdict(verdict)
+        artifacts.show_report(self.workspace)
+        artifacts.show_champion(self.params, evaluation, verdict)
         if not verdict.passed:
             raise StageRefused("\n".join(verdict.reasons))
+        if verdict.champion and verdict.champion.outcome == "unchanged":
+            self._name_champion(verdict.champion)
+        else:
+            self._release()
+
+    def _enter_use(self, evaluation: EvaluationReport) -> None:
+        """Before gate: the ledger of the test set, and the file that gate reads of it."""
+        use = record_use(self.workspace, evaluation, self.run_id)
+        if warning := warning_of(use, self.params.gate.champion.test_set_uses):
+            get_run_logger().warning("%s", warning)
+
+    def _name_champion(self, verdict: ChampionVerdict) -> None:
+        """The model is the one in production: nothing is exported, nothing published."""
+        store = self.workspace.store(self.params.publish.store)
+        release = stored_release(store, verdict.champion or "")
+        changes = {"unchanged": True, "release": self.workspace.relative(release), "version": verdict.version}
+        self.result = self.result.model_copy(update=changes)
+
+    def _release(self) -> None:
         self._stage("export")
         self._stage("qualify")
         if self.cancelled.is_set():
@@ -117,89 +188,59 @@ class CorridorRun:
             raise NotQualified("\n".join(qualification.reasons))
         self._publish()
 
-    def _stage(self, stage: str) -> None:
-        """One stage as a task run of its name; its own errors end the task run without a traceback."""
-        self.at = stage
-        self._task(
-            stage, self._run_stage, died, self.params.flow.retries, self.params.flow.retry_delay_seconds, stage=stage
-        )
-
     def _publish(self) -> None:
         self.at = "publish"
         self._task("publish", self._run_publish, None, 0, 0.0)
-        self._settle()
-
-    def _task(self, name: str, work: Any, retry: Any, retries: int, delay: float, **arguments: str) -> None:
-        run: Any = Task(
-            work,
-            name=name,
-            task_run_name=name,
-            retries=retries,
-            retry_delay_seconds=delay,
-            retry_condition_fn=retry,
-            cache_policy=NO_CACHE,
-            persist_result=False,
-        )
-        state = run(**arguments, return_state=True)
-        if state.is_completed():
-            return
-        if self.error is not None:
-            raise self.error
-        raise state.result(raise_on_failure=False)
-
-    def _run_stage(self, stage: str) -> State[Any] | None:
-        """The stage's process; its lines go to the run's log, its progress to an artifact."""
-        logger, self.error = get_run_logger(), None
-
-        def log(line: LogLine) -> None:
-            logger.log(
-                logging.getLevelNamesMapping().get(line.level.upper(), logging.INFO),
-                "%s",
-                line.text(),
-                extra={LINE: line},
-            )
-
-        show = artifacts.ProgressLines(stage, log)
-        try:
-            outcome = self._process(stage, show.line)
-        except GraftError as err:
-            return self._fault(err)
-        finally:
-            show.close()
-        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + outcome.seconds, 3)
-        self.memory_gb[stage] = max(self.memory_gb.get(stage, 0.0), outcome.peak_gb)
-        if outcome.state in ("done", "unchanged"):
-            show.finish()
-            most = f", {outcome.peak_gb:.2g} GB at most" if outcome.state == "done" else ""
-            logger.info("%s %s in %.1f s%s", stage, outcome.state, outcome.seconds, most)
-            return None
-        reason = "\n".join(outcome.reasons)
-        if outcome.over_memory:
-            return self._fault(MemoryExceeded(reason))
-        if outcome.died:
-            raise StageDied(reason)
-        return self._fault(StageRefused(reason) if outcome.state == "refused" else StageFailed(reason))
-
-    def _process(self, stage: str, on_line: Callable[[str], None]) -> StageResult:
-        timeout_seconds = self.params.flow.stage_timeout_seconds
-        return run_stage_process(
-            self.workspace, stage, self.run_id, timeout_seconds, on_line, self.cancelled, limits=self.params.limits
-        )
+        if self.published and self.wish:
+            self.at = "promote"
+            self._promote(self.published.version, self.wish)
 
     def _run_publish(self) -> State[Any] | None:
         started, self.error = time.monotonic(), None
         try:
+            check_champion(self.workspace, self.params)
             release = publish(self.workspace, self.params)
+            self.result = self.result.model_copy(update={"release": self.workspace.relative(release)})
+            # Before the commit of the run branch, whose dvc.lock then finds nothing to do.
+            self._settle()
+            if self.wish:
+                self._register(self.wish)
         except GraftError as err:
             return self._fault(err)
-        self.result = self.result.model_copy(update={"release": self.workspace.relative(release)})
         self.seconds["publish"] = round(time.monotonic() - started, 3)
         return None
 
-    def _fault(self, error: GraftError) -> State[Any]:
-        """Keep the error for the flow; the task run ends in a failed state with its text."""
-        self.error = error
-        return Failed(name="Refused" if isinstance(error, Refusal) else "Failed", message=str(error))
+    def _register(self, wish: Wish) -> None:
+        """The release becomes a version of the registry, on its run branch and, where there are any, at the remotes."""
+        from flows.publication import publish_version
+
+        self.published = publish_version(self.workspace, self.params, wish)
+        self.result = self.result.with_version(self.published)
+        artifacts.show_version(self.result)
+        version = self.published.version
+        if version.run_id != wish.run_id:
+            return  # It was published, and told, before.
+        verdict = Verdict.read(self.workspace.verdict).champion
+        announce(
+            "published",
+            version.name,
+            version=version.version,
+            manifest_sha256=version.manifest_sha256,
+            outcome=version.outcome,
+            reasons=verdict.reasons if verdict else [],
+            run_id=wish.run_id,
+            actor=wish.by,
+            pushed=self.published.pushed,
+        )
+
+    def _promote(self, version: VersionRecord, wish: Wish) -> None:
+        """The version takes over production where all that has a say allows it; where not, the run says why."""
+        # No task of its own: only a flow may pause for a person's answer.
+        reason = f"run {self.run_id}: {version.outcome}, promoted by the run"
+        why_not = promote_if_allowed(self.workspace, self.params, version, reason, wish.by, self.approve)
+        now = "in production" if why_not is None else f"not promoted: {why_not}"
+        get_run_logger().info("%s is %s", version_name(version.version), now)
+        self.result = self.result.model_copy(update={"promoted": why_not is None, "not_promoted": why_not})
 
     def _settle(self) -> None:
         """Let split see the memory it has just become, so that the next run finds nothing to do.
@@ -208,13 +249,17 @@ class CorridorRun:
         """
         logger = get_run_logger()
         try:
-            write_inputs(self.workspace, self.params)
+            write_split_memory(self.workspace, self.params)
             outcome = self._process("split", logger.debug)
         except GraftError as err:
             logger.warning("split could not settle after the release: %s", err)
             return
         if outcome.state not in ("done", "unchanged"):
             logger.warning("split did not reproduce itself from its memory: %s", "; ".join(outcome.reasons))
+
+    def _announce_refusal(self, err: Refusal) -> None:
+        name, outcome = self.params.export.name, self.result.outcome
+        announce("refused", name, outcome=outcome, reasons=str(err).splitlines(), run_id=self.run_id, stage=self.at)
 
     def _remove_stale_pages(self, state: str, stopped_in: str | None) -> None:
         """The pages of an earlier run would tell of other data or another model."""

@@ -9,15 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.automatic_promotion import is_live, obstacle
+from flows.champion_pin import champion_now
 from flows.dvc_commands import ensure_dvc
 from flows.dvc_repair import repair
 from flows.forget import complete_forgetting
-from flows.inputs import pinned_inputs, write_inputs
+from flows.inputs import pinned_inputs
 from flows.limits import EVERYTHING, check_limits
 from flows.logs import take_over_prefect
-from flows.outlook import finished_result, plan_steps
+from flows.outlook import look_ahead
 from flows.params_file import Edit, edited_params
 from flows.result import RunResult
+from flows.versions import versions
 from flows.workspace_lock import workspace_lock
 from tasks.errors import DataError, GraftError, StageFailed, WorkspaceError
 from tasks.layouts import check_layout
@@ -36,10 +39,18 @@ QUIET_PREFECT = {
 
 
 def adapt_here(
-    workspace: Workspace, edits: Sequence[Edit] = (), force_flow: bool = False, run_id: str | None = None
+    workspace: Workspace,
+    edits: Sequence[Edit] = (),
+    force_flow: bool = False,
+    run_id: str | None = None,
+    publish: bool = False,
+    why: str = "",
 ) -> RunResult:
     """Edit params.yaml and run the corridor in this checkout, unless its result stands already.
 
+    Args:
+        publish: also register the release as a version, and promote it where params.yaml lets runs do so.
+        why: the run's reason, for the version's record.
     Raises:
         UserError: the params, the data, the workspace or the machine are not ready; params.yaml is as it was and
             nothing was computed.
@@ -54,17 +65,20 @@ def adapt_here(
         if workspace.forgetting.is_file():
             complete_forgetting(workspace, params, say)
         prepare_data(workspace, params)
-        pinned_inputs(workspace, params)
+        if publish:
+            from flows.publication import check_publishable
+
+            check_publishable(workspace, params)
+        pin = champion_now(workspace, params, say)
+        pinned_inputs(workspace, params, pin)
         before = workspace.params.read_bytes()
         if edited.diff:
             say(edited.diff.rstrip())
             edited.keep()
-        write_inputs(workspace, params)
-        steps = [] if force_flow else plan_steps(workspace)
-        standing = None if force_flow else finished_result(workspace, params, run_id, steps)
-        if standing:
-            return standing
-        due = EVERYTHING if force_flow else [*(step.stage for step in steps if step.reasons), "publish"]
+        ahead = None if force_flow else look_ahead(workspace, params, run_id, pin)
+        if ahead and ahead.standing and not (publish and is_to_publish(workspace, params, ahead.standing)):
+            return ahead.standing
+        due = EVERYTHING if ahead is None else [*(step.stage for step in ahead.steps if step.reasons), "publish"]
         try:
             warnings = check_limits(workspace, params, due)
         except WorkspaceError as err:
@@ -76,7 +90,18 @@ def adapt_here(
             ) from err
         for line in warnings:
             say(f"warning: {line}", "warning")
-        return run_flow(workspace, run_id)
+        return run_flow(workspace, run_id, publish, why)
+
+
+def is_to_publish(workspace: Workspace, params: Params, standing: RunResult) -> bool:
+    """Whether the release that stands is no version yet, or one that an interrupted run did not come to promote."""
+    if standing.state != "released":
+        return False
+    version = next((one for one in versions(workspace.root) if one.version == standing.version), None)
+    if version is None:
+        return True
+    live = is_live(workspace, params, version)
+    return not live and obstacle(workspace, params, version, asks=False) is None
 
 
 def prepare_data(workspace: Workspace, params: Params) -> None:
@@ -104,13 +129,13 @@ def _mend_of_file(data: Path) -> str:
     return f"only {', '.join(others)} and {last} files are tables; give such a table, or the folder of the images"
 
 
-def run_flow(workspace: Workspace, run_id: str) -> RunResult:
+def run_flow(workspace: Workspace, run_id: str, publish: bool = False, why: str = "") -> RunResult:
     """Run the corridor's flow. Raises what `run_in_prefect` does."""
 
     def start() -> Any:
         from flows.corridor import adapt_flow
 
-        return adapt_flow(str(workspace.root), run_id, return_state=True)
+        return adapt_flow(str(workspace.root), run_id, publish, why, return_state=True)
 
     return RunResult.read(run_in_prefect(start, workspace.run_result(run_id)))
 

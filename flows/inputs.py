@@ -4,6 +4,8 @@ data/engine.json    the versions that can change a pixel or a feature
 data/weights.json   which weights params.yaml leads to, by content
 data/source.json    which table lists the items and which suite of the user's judges them, by content
 data/splits.lock    the sides that earlier releases were judged with
+data/champion.json  which releases the model is compared with (`flows.champion_pin`)
+data/test_use.json  the how-manieth model it is that the test set judges (`flows.test_set_ledger`, before gate)
 
 Beside them two files of the user's, which a run only completes by their header where they are absent:
 data/corrections.csv and data/forgotten.csv (`tasks.overlay`).
@@ -14,13 +16,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.state import REF, StateRef
+from flows.test_set_ledger import test_use_bytes
 from tasks.backbones.engine import installed_engine
 from tasks.backbones.weights import locate
 from tasks.digests import file_sha256, value_sha256
-from tasks.errors import DataError, ParamsError, UserError
+from tasks.errors import DataError, ParamsError, StageInputError, UserError
 from tasks.overlay import corrections_bytes, forgotten_bytes, read_forgotten
 from tasks.params import Params
-from tasks.reports import write_bytes
+from tasks.reports import ChampionPin, write_bytes
 from tasks.reports.pins import SourcePin, WeightsPin
 from tasks.workspace import Workspace
 
@@ -30,16 +33,27 @@ def memory_path(params: Params) -> str:
     return f"splits/{value_sha256(params.split.model_dump(mode='json'))[:24]}.parquet"
 
 
-def write_inputs(workspace: Workspace, params: Params) -> None:
-    """Write every pinned file whose content changed; raises what `pinned_inputs` does."""
-    for path, data in pinned_inputs(workspace, params).items():
-        if not path.is_file() or path.read_bytes() != data:
-            write_bytes(path, data)
+def write_inputs(workspace: Workspace, params: Params, pin: ChampionPin | None = None) -> None:
+    """Write every pinned file whose content changed; takes and raises what `pinned_inputs` does."""
+    for path, data in pinned_inputs(workspace, params, pin).items():
+        _write_changed(path, data)
 
 
-def pinned_inputs(workspace: Workspace, params: Params) -> dict[Path, bytes]:
+def write_split_memory(workspace: Workspace, params: Params) -> None:
+    """Write data/splits.lock alone; raises what `split_memory_bytes` does."""
+    _write_changed(workspace.splits_lock, split_memory_bytes(workspace, params))
+
+
+def _write_changed(path: Path, data: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data)
+
+
+def pinned_inputs(workspace: Workspace, params: Params, pin: ChampionPin | None = None) -> dict[Path, bytes]:
     """The content of every pinned file, by path; nothing is written. What people decided stays theirs.
 
+    Args:
+        pin: what the model is compared with; None: what data/champion.json says, or nothing.
     Raises:
         WeightsError: the weights file is missing.
         DataError: the table is missing.
@@ -53,8 +67,18 @@ def pinned_inputs(workspace: Workspace, params: Params) -> dict[Path, bytes]:
         workspace.weights_pin: WeightsPin(name=source.name, identity=source.identity).to_json().encode(),
         workspace.source_pin: source_pin(workspace, params).to_json().encode(),
         workspace.splits_lock: split_memory_bytes(workspace, params),
+        workspace.champion_pin: (pin or standing_champion(workspace)).to_json().encode(),
+        workspace.test_use: test_use_bytes(workspace),
         **{path: header for path, header in headers.items() if not path.exists()},
     }
+
+
+def standing_champion(workspace: Workspace) -> ChampionPin:
+    """data/champion.json as it stands; of nothing where it is missing or unreadable."""
+    try:
+        return ChampionPin.read(workspace.champion_pin)
+    except StageInputError:
+        return ChampionPin()
 
 
 def source_pin(workspace: Workspace, params: Params) -> SourcePin:

@@ -1,17 +1,20 @@
-"""What a run would do, and whether there is anything to do; computes nothing, needs no Prefect."""
+"""What a run would do, and whether there is anything to do; computes nothing but the pins, needs no Prefect."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flows.champion_pin import standing_pin
 from flows.dvc_commands import dvc_status, locked_stages
+from flows.inputs import write_inputs
 from flows.result import RunResult
 from flows.store import stored_release
+from flows.versions import versions
 from tasks.errors import GraftError
 from tasks.params import Params
 from tasks.release import QUALIFICATION, manifest_sha256, verify_release
-from tasks.reports import EvaluationReport, Verdict
+from tasks.reports import ChampionPin, EvaluationReport, Verdict
 from tasks.reports.qualification import Qualification
 from tasks.workspace import STAGES, Workspace
 
@@ -25,6 +28,49 @@ class Step:
 
     stage: str
     reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Every stage, and the result that stands already where a run would change nothing."""
+
+    steps: list[Step]
+    standing: RunResult | None
+
+
+def look_ahead(workspace: Workspace, params: Params, run_id: str, pin: ChampionPin) -> Outlook:
+    """Write the pinned inputs and say what a run would do.
+
+    Where production has just become this workspace's own release and nothing else changed, the pin stays as it was: the
+    release stands, and is not compared with itself.
+
+    Args:
+        pin: what `flows.champion_pin.wanted_pin` says.
+    """
+    standing = standing_pin(workspace, pin)
+    for tried in [standing, pin] if standing != pin else [pin]:
+        write_inputs(workspace, params, tried)
+        steps = plan_steps(workspace)
+        result = finished_result(workspace, params, run_id, steps)
+        if result and result.state == "released":
+            break
+    return Outlook(_without_unwanted(workspace, steps), result)
+
+
+def _without_unwanted(workspace: Workspace, steps: list[Step]) -> list[Step]:
+    """The steps; export and qualify have nothing to do where the standing verdict is about production's own model."""
+    due = {step.stage for step in steps if step.reasons}
+    if not due or due - set(RELEASE_STAGES) or not _is_unchanged(workspace):
+        return steps
+    return [Step(step.stage, []) for step in steps]
+
+
+def _is_unchanged(workspace: Workspace) -> bool:
+    try:
+        champion = Verdict.read(workspace.verdict).champion
+    except GraftError:
+        return False
+    return champion is not None and champion.outcome == "unchanged"
 
 
 def plan_steps(workspace: Workspace) -> list[Step]:
@@ -51,12 +97,11 @@ def _told(reasons: Sequence[str], known: bool) -> list[str]:
     return [f"{len(code)} files of {CODE} changed", *(reason for reason in reasons if reason not in code)]
 
 
-def publish_step(workspace: Workspace, params: Params, steps: Sequence[Step]) -> Step:
+def publish_step(ahead: Outlook) -> Step:
     """Publishing, which is no stage of DVC's: it copies a release that qualified and that the store does not hold."""
-    if any(step.reasons for step in steps):
+    if any(step.reasons for step in ahead.steps):
         return Step("publish", ["if qualify passes another release"])
-    standing = finished_result(workspace, params, "plan", steps)
-    return Step("publish", [] if standing else ["the store does not hold the qualified release, or not unharmed"])
+    return Step("publish", [] if ahead.standing else ["the store does not hold the qualified release, or not unharmed"])
 
 
 def finished_result(workspace: Workspace, params: Params, run_id: str, steps: Sequence[Step]) -> RunResult | None:
@@ -71,18 +116,37 @@ def finished_result(workspace: Workspace, params: Params, run_id: str, steps: Se
     try:
         evaluation, verdict = EvaluationReport.read(workspace.evaluation), Verdict.read(workspace.verdict)
         if not verdict.passed:
-            return _refused(run_id, "gate", verdict.reasons).with_evaluation(evaluation)
+            return _told_of(_refused(run_id, "gate", verdict.reasons), evaluation, verdict)
+        if verdict.champion and verdict.champion.outcome == "unchanged":
+            champion = _released(workspace, params, run_id, verdict.champion.champion or "")
+            return _told_of(champion, evaluation, verdict)
         qualification = Qualification.read(workspace.qualification)
         if changed:
             return None
         if not qualification.passed:
-            return _refused(run_id, "qualify", qualification.reasons).with_evaluation(evaluation)
-        stored = stored_release(workspace.store(params.publish.store), manifest_sha256(workspace.release))
-        verify_release(stored, beside=(QUALIFICATION,))
+            return _told_of(_refused(run_id, "qualify", qualification.reasons), evaluation, verdict)
+        released = _released(workspace, params, run_id, manifest_sha256(workspace.release))
+        return _told_of(released, evaluation, verdict)
     except (GraftError, OSError):
         return None
-    released = RunResult(run_id=run_id, state="released", unchanged=True, release=workspace.relative(stored))
-    return released.with_evaluation(evaluation)
+
+
+def _released(workspace: Workspace, params: Params, run_id: str, digest: str) -> RunResult:
+    """A release that the store holds, with the version that it is, if it is one.
+
+    Raises:
+        ReleaseError: it is damaged or not there.
+    """
+    stored = stored_release(workspace.store(params.publish.store), digest)
+    verify_release(stored, beside=(QUALIFICATION,))
+    version = next((one.version for one in versions(workspace.root) if one.manifest_sha256 == digest), None)
+    return RunResult(
+        run_id=run_id, state="released", unchanged=True, release=workspace.relative(stored), version=version
+    )
+
+
+def _told_of(result: RunResult, evaluation: EvaluationReport, verdict: Verdict) -> RunResult:
+    return result.with_evaluation(evaluation).with_verdict(verdict, evaluation)
 
 
 def _refused(run_id: str, stage: str, reasons: list[str]) -> RunResult:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
+from flows.champion_pin import wanted_pin
 from flows.dvc_commands import ensure_dvc
-from flows.inputs import write_inputs
 from flows.limits import shortfalls
-from flows.outlook import Step, plan_steps, publish_step
+from flows.outlook import Outlook, Step, look_ahead, publish_step
 from flows.params_file import Edit, edited_params
 from flows.tentative import tried
 from flows.workspace_lock import workspace_lock
@@ -44,22 +44,22 @@ def plan_here(workspace: Workspace, edits: Sequence[Edit]) -> Plan:
             edited.keep()
         trial = tried(workspace, edited.text, say) if edits and edited.diff else nullcontext()
         with trial, restored(workspace, bool(edits)):
-            steps = _steps(workspace, edited.params)
-            steps.append(publish_step(workspace, edited.params, steps))
+            ahead = _outlook(workspace, edited.params)
+            steps = [*ahead.steps, publish_step(ahead)]
             due = [step.stage for step in steps if step.reasons]
             return Plan(steps, shortfalls(workspace, edited.params, due))
 
 
-def _steps(workspace: Workspace, params: Params) -> list[Step]:
+def _outlook(workspace: Workspace, params: Params) -> Outlook:
     ensure_dvc(workspace)
     stale = _sample_is_stale(workspace, params)
     if not stale:
         check_tree(workspace.resolve(params.data.path))
-    write_inputs(workspace, params)
-    steps = plan_steps(workspace)
-    return (
-        [Step("validate", [*steps[0].reasons, "the embedded sample is written anew"]), *steps[1:]] if stale else steps
-    )
+    ahead = look_ahead(workspace, params, "plan", wanted_pin(workspace, params))
+    if not stale:
+        return ahead
+    first, *others = ahead.steps
+    return Outlook([Step(first.stage, [*first.reasons, "the embedded sample is written anew"]), *others], None)
 
 
 def _sample_is_stale(workspace: Workspace, params: Params) -> bool:
@@ -74,6 +74,7 @@ def restored(workspace: Workspace, tentative: bool) -> Iterator[None]:
     Of the files that people write, only one that the block made goes again; what a person saves meanwhile stays.
     """
     pins = [workspace.engine, workspace.weights_pin, workspace.source_pin, workspace.splits_lock]
+    pins += [workspace.champion_pin, workspace.test_use]
     before = {path: path.read_bytes() if path.is_file() else None for path in (pins if tentative else [])}
     headers = {workspace.corrections: corrections_bytes(), workspace.forgotten: forgotten_bytes()}
     absent = [path for path in headers if tentative and not path.exists()]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tasks.log_lines import LogLine
 from tasks.params.champion import Outcome
-from tasks.reports import EvaluationReport, Report
+from tasks.reports import EvaluationReport, Report, Verdict
 from tasks.reports.document import Record
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from flows.publication import Published
 
 State = Literal["released", "refused", "failed", "interrupted"]
 EXIT_CODES: dict[State, int] = {"released": 0, "failed": 1, "refused": 2, "interrupted": 130}
@@ -30,13 +33,25 @@ class BaselineLine(Record):
     gain_high: float
 
 
+class ChampionLine(Record):
+    """The version in production on the same test items, and what the model gains over it; null where not compared."""
+
+    version: int
+    accuracy: float | None
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+
+
 class RunResult(Report):
     """`release` is null unless this run's model is released; `unchanged` when there was nothing to do.
 
     Attributes:
-        version: of the registry, where the run published.
+        version: of the registry, where the run published; of an unchanged run, what its release is registered as.
         outcome: of the comparison with the model in production.
+        champion: that comparison; null where nothing was in production.
         promoted: the run's version is in production now; null where the run did not publish.
+        not_promoted: why not, and how it can be.
         pushed: branch, tags and data are at the remotes; null where the run did not publish or there is no remote.
         not_pushed: why not, such as a remote that does not answer; `graft push` tries again.
         branch, commit: where the run's dvc.lock, params.yaml, metrics and verdicts are kept.
@@ -60,7 +75,9 @@ class RunResult(Report):
     stopped_in: str | None = None
     version: int | None = None
     outcome: Outcome | None = None
+    champion: ChampionLine | None = None
     promoted: bool | None = None
+    not_promoted: str | None = None
     pushed: bool | None = None
     not_pushed: str | None = None
     branch: str | None = None
@@ -69,6 +86,43 @@ class RunResult(Report):
     @property
     def exit_code(self) -> int:
         return EXIT_CODES[self.state]
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in a line: what was released, and as which version."""
+        if self.state != "released":
+            return self.state
+        version = "" if self.version is None else f" v{self.version}"
+        if self.unchanged:
+            return f"released{version}, nothing changed"
+        against = f"; {_against(self)}" if self.champion else ""
+        return f"released{version or f' {self.release}'}{against}"
+
+    def with_version(self, published: Published) -> RunResult:
+        """The same result with what became of the release in the registry and at the remotes."""
+        version = published.version
+        return self.model_copy(
+            update={
+                "version": version.version,
+                "branch": version.branch,
+                "commit": version.commit,
+                "pushed": published.pushed,
+                "not_pushed": published.not_pushed,
+            }
+        )
+
+    def with_verdict(self, verdict: Verdict, report: EvaluationReport) -> RunResult:
+        """The same result with how the model compares with the one in production."""
+        found = next((one for one in report.comparisons if one.against == "champion"), None)
+        champion = found and ChampionLine(
+            version=found.version,
+            accuracy=found.accuracy,
+            gain=found.gain and found.gain.value,
+            gain_low=found.gain and found.gain.low,
+            gain_high=found.gain and found.gain.high,
+        )
+        outcome = verdict.champion.outcome if verdict.champion else None
+        return self.model_copy(update={"outcome": outcome, "champion": champion})
 
     def with_evaluation(self, report: EvaluationReport) -> RunResult:
         """The same result with what evaluate measured."""
@@ -149,13 +203,59 @@ def summary(result: RunResult) -> str:
             f"  against {called[name]:<{width}} {line.accuracy:.3f}  gain {line.gain:+.3f} "
             f"({line.gain_low:+.3f} to {line.gain_high:+.3f})"
         )
+    lines += _champion_lines(result)
     lines += [f"  - {reason}" for reason in result.reasons]
-    done = " (nothing changed since; nothing was computed)" if result.unchanged else ""
+    done = " (nothing changed since; nothing was computed)" if result.unchanged and not result.seconds else ""
     evidence = EVIDENCE.get(result.stopped_in or "gate", "reports/report.html")
     ending = {
-        "released": f"released{done}\n{result.release}",
+        "released": "\n".join([*_release_lines(result, done), str(result.release)]),
         "refused": f"refused{done}; the releases before it stand as they were\nsee {evidence}",
         "failed": f"failed in {result.stopped_in or 'preparation'}; log: {log_of(result.run_id)}",
         "interrupted": "interrupted; the releases before it stand as they were",
     }
     return "\n".join([*lines, ending[result.state]])
+
+
+COMPARED = {
+    "better": "better than v{}, which is in production",
+    "equivalent": "equivalent to v{}, which is in production",
+    "inconclusive": "not shown to be better or as good as v{}, which is in production",
+    "incomparable": "not comparable with v{}, which is in production",
+    "worse": "worse than v{}, which is in production",
+    "unchanged": "the very model of v{}, which is in production",
+}
+"""Outcomes for a person."""
+
+
+def _against(result: RunResult) -> str:
+    """How the model compares with the one in production; empty where there was none."""
+    if result.champion is None or result.outcome not in COMPARED:
+        return ""
+    said = COMPARED[result.outcome].format(result.champion.version)
+    return said if result.champion.gain is None else f"{said} ({result.champion.gain:+.3f})"
+
+
+def _champion_lines(result: RunResult) -> list[str]:
+    champion = result.champion
+    if champion is None or champion.accuracy is None or champion.gain is None:
+        return []
+    return [
+        f"  against v{champion.version}, which is in production, {champion.accuracy:.3f}  gain {champion.gain:+.3f} "
+        f"({champion.gain_low:+.3f} to {champion.gain_high:+.3f})"
+    ]
+
+
+def _release_lines(result: RunResult, done: str) -> list[str]:
+    """What became of a released model: version, comparison, production, remotes."""
+    version = "" if result.version is None else f" v{result.version}"
+    against = _against(result)
+    lines = [f"released{version}{done}{f': {against}' if against else ''}"]
+    if result.promoted:
+        lines.append(f"v{result.version} is in production now")
+    elif result.promoted is False:
+        lines.append(f"not promoted: {result.not_promoted}")
+    if result.branch:
+        lines.append(f"recorded on branch {result.branch}{' and pushed' if result.pushed else ''}")
+    if result.not_pushed:
+        lines.append(f"not pushed: {result.not_pushed}; `graft push` tries again")
+    return lines

@@ -1,0 +1,90 @@
+"""Whether a run promotes the version that it has just published, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flows.prod_pointer import read_prod
+from flows.promotion import promote, refusal
+from flows.records import VersionRecord
+from flows.stage_history import stage_history
+from flows.versions import version_name, versions
+from tasks.errors import GraftError
+from tasks.params import Params
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person answered: whether the version goes into production, who says so, and why."""
+
+    granted: bool
+    by: str
+    said: str
+
+
+Approve = Callable[[VersionRecord], Answer]
+"""Asks a person and waits for the answer, which runs out after promotion.approval_hours."""
+
+
+def promote_if_allowed(
+    workspace: Workspace, params: Params, version: VersionRecord, reason: str, actor: str, approve: Approve | None
+) -> str | None:
+    """Promote a version where params.yaml, its verdict and, if wanted, a person allow it.
+
+    Args:
+        approve: asks a person; None where none can be asked, as at the desk.
+    Returns:
+        why it was not promoted, and how it can be; None where it is in production now.
+    """
+    try:
+        fault = obstacle(workspace, params, version, asks=approve is not None)
+        if fault or is_live(workspace, params, version):
+            return fault
+        if params.promotion.approval and approve:
+            answer = _asked(approve, version)
+            if not answer.granted:
+                return f"{answer.said} ({answer.by})" if answer.by else answer.said
+            reason, actor = answer.said or reason, answer.by or actor
+        promote(workspace, params, version_name(version.version), reason, actor)
+        return None
+    except GraftError as err:
+        return str(err)
+
+
+def _asked(approve: Approve, version: VersionRecord) -> Answer:
+    try:
+        return approve(version)
+    except Exception as err:  # The version is published by now: a server that fails here must not fail the run.
+        return Answer(False, "", f"nobody could be asked ({type(err).__name__}: {err})")
+
+
+def is_live(workspace: Workspace, params: Params, version: VersionRecord) -> bool:
+    """Whether `prod` names this version now."""
+    prod = read_prod(workspace.store(params.publish.store))
+    return prod is not None and prod.manifest_sha256 == version.manifest_sha256
+
+
+def obstacle(workspace: Workspace, params: Params, version: VersionRecord, asks: bool) -> str | None:
+    """What keeps a run from promoting a version by itself; None where nothing does, or it is in production already.
+
+    Args:
+        asks: a person can be asked.
+    """
+    if is_live(workspace, params, version):
+        return None
+    name, changes, known = version_name(version.version), stage_history(workspace.root), versions(workspace.root)
+    by_hand = f'`graft promote {name} --reason "..."` does it'
+    fault = refusal(version, changes[-1] if changes else None, known, params.promotion.equivalent)
+    if fault:
+        return fault
+    if not params.promotion.automatic:
+        return f"promotion.automatic is false; {by_hand}"
+    rolled_back = {change.previous_sha256 for change in changes if change.action == "rollback"}
+    same = [one for one in known if one.manifest_sha256 in rolled_back and one.model_sha256 == version.model_sha256]
+    if same:
+        return f"it holds the model of {version_name(same[0].version)}, which was rolled back; {by_hand}"
+    if params.promotion.approval and not asks:
+        return f"promotion.approval wants a person's word, who is asked by a deployed run only; {by_hand}"
+    return None
