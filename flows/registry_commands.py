@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.options import JsonOption, WorkspaceOption
-from flows.stage_change import StageMove
-from flows.versions import version_name
+from flows.stage_change import StageMove, move_text
 from tasks.params import Params, load_params
 from tasks.reports.document import Report
 from tasks.stage import say
@@ -125,17 +124,7 @@ def _opened(workspace: Path | None) -> tuple[Workspace, Params]:
 
 
 def _tell(move: StageMove, as_json: bool) -> None:
-    from flows.text_lines import time_text
-
-    change = move.change
-    name = version_name(change.version)
-    if not move.moved:
-        text = f"{name} is in production already, since {time_text(change.at)}; nothing to do"
-    else:
-        instead = f" in place of {version_name(change.previous)}" if change.previous is not None else ""
-        forced = "; forced, and marked as such for ever" if change.forced else ""
-        text = f"{name} is in production{instead} (change {change.number}, by {change.actor}){forced}"
-    _print(move, text, as_json)
+    _print(move, move_text(move), as_json)
 
 
 def _print(document: Report, text: str, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from flows.prod_pointer import settle_locked, write_prod
 from flows.records import PROD, Action, StageChange, now_text
 from flows.stage_news import tell_change
 from flows.store import store_lock, stored_release
+from flows.text_lines import time_text
 from flows.versions import version_name
 from tasks.errors import ReleaseError
 from tasks.release import MANIFEST
@@ -80,6 +81,17 @@ def change_stage(root: Path, store: Path, wish: Wish, judge: Callable[[StageChan
         return StageMove(moved=False, change=last[0])
     tell_change(root, change)
     return StageMove(moved=True, change=change)
+
+
+def move_text(move: StageMove) -> str:
+    """What became of the wish, for a person."""
+    change = move.change
+    name = version_name(change.version)
+    if not move.moved:
+        return f"{name} is in production already, since {time_text(change.at)}; nothing to do"
+    instead = f" in place of {version_name(change.previous)}" if change.previous is not None else ""
+    forced = "; forced, and marked as such for ever" if change.forced else ""
+    return f"{name} is in production{instead} (change {change.number}, by {change.actor}){forced}"
 
 
 def _entry(wish: Wish, present: StageChange | None, number: int, forced: bool) -> StageChange:
