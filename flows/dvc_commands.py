@@ -124,7 +124,7 @@ def ensure_dvc(ws: Workspace) -> list[str]:
     if not config.exists():
         write_bytes(config, (CONFIG + NO_GIT * without_git).encode())
         lines.append("set up DVC in .dvc (it was missing)")
-    settings = _settings(ws)
+    settings = dvc_settings(ws)
     _refuse_links(settings)
     if without_git and not settings.get("core", {}).get("no_scm"):
         run_dvc(ws, "config", "--local", "core.no_scm", "true")
@@ -144,10 +144,10 @@ def dvc_remotes(ws: Workspace) -> list[str]:
     Raises:
         WorkspaceError: the settings cannot be read.
     """
-    return sorted(_settings(ws).get("remote", {}))
+    return sorted(dvc_settings(ws).get("remote", {}))
 
 
-def _settings(ws: Workspace) -> Mapping[str, Any]:
+def dvc_settings(ws: Workspace) -> Mapping[str, Any]:
     """DVC's settings as it merges them itself: system, user, project, local."""
     from dvc.config import Config, ConfigError
 
@@ -164,7 +164,7 @@ def dvc_cache_dir(ws: Workspace) -> Path:
     Raises:
         WorkspaceError: the settings cannot be read.
     """
-    named = _settings(ws).get("cache", {}).get("dir")
+    named = dvc_settings(ws).get("cache", {}).get("dir")
     return Path(str(named)) if named else ws.root / ".dvc" / "cache"
 
 

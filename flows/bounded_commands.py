@@ -1,0 +1,102 @@
+"""git and DVC where they talk to other machines: no question, no waiting without end, no secret in what they say."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.redaction import redacted
+from flows.state import MISLEADING
+from tasks.errors import WorkspaceError
+
+TAIL_LINES = 5
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: exit code, or None where its time ran out; all that it printed, secrets taken out."""
+
+    code: int | None
+    output: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+    @property
+    def why(self) -> str:
+        """Its last lines as one, for a message."""
+        if self.code is None:
+            return "it did not answer in time"
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        return "; ".join(lines[-TAIL_LINES:]) or f"it ended with code {self.code} and no word"
+
+
+def run_bounded(
+    command: Sequence[str],
+    cwd: Path,
+    seconds: float,
+    environment: Mapping[str, str],
+    secrets: Iterable[str] = (),
+) -> Ended:
+    """Run a command in a session of its own; after `seconds` it and all that it started are killed.
+
+    Raises:
+        WorkspaceError: it cannot be started.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as err:
+        raise WorkspaceError(f"{command[0]} cannot be run in {cwd} ({err.strerror}); install it") from err
+    code: int | None
+    try:
+        output, _ = process.communicate(timeout=seconds)
+        code = process.returncode
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        output, _ = process.communicate()
+        code = None
+    except BaseException:
+        _kill(process)
+        process.communicate()
+        raise
+    return Ended(code, redacted(output.decode(errors="replace"), secrets))
+
+
+def git_remotely(root: Path, seconds: float, *arguments: str) -> Ended:
+    """git against a remote: it asks nobody for a password and shows no window for one."""
+    ssh = os.environ.get("GIT_SSH_COMMAND") or _ssh_command(root)
+    inherited = {name: value for name, value in os.environ.items() if name not in MISLEADING}
+    unasking = {
+        "GIT_TERMINAL_PROMPT": "0",
+        "SSH_ASKPASS_REQUIRE": "never",
+        "GCM_INTERACTIVE": "never",
+        "GIT_SSH_COMMAND": f"{ssh} -o BatchMode=yes -o ConnectTimeout=10",
+        "LC_ALL": "C",
+    }
+    return run_bounded(["git", *arguments], root, seconds, {**inherited, **unasking})
+
+
+def _ssh_command(root: Path) -> str:
+    with suppress(OSError):
+        asked = subprocess.run(["git", "config", "core.sshCommand"], cwd=root, capture_output=True, text=True)
+        return asked.stdout.strip() or "ssh"
+    return "ssh"
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

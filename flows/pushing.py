@@ -1,0 +1,263 @@
+"""What was published here goes to the remotes: first DVC's data, then branches, tags and the registry in one push.
+
+What is not there yet is asked of the remotes, not remembered: an interrupted push is found by the next. The registry's
+ref is only ever moved forward; where another machine was first, its history is taken over and ours follows
+(`flows.state_merge`).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.bounded_commands import Ended, git_remotely, run_bounded
+from flows.dvc_commands import dvc_environment, dvc_settings
+from flows.journal import HISTORY, Journal
+from flows.records import StageChange, VersionRecord
+from flows.redaction import secrets_of
+from flows.registry_refs import HEADS, TAGS, complete, local_refs, own_records, registry_tags_of
+from flows.run_branch import PREFIX
+from flows.state import REF, StateMoved, run_git
+from flows.state_merge import merge_state
+from flows.versions import version_name, versions
+from tasks.digests import value_sha256
+from tasks.params import Params
+from tasks.stage import say
+from tasks.workspace import Workspace
+
+FETCH_SECONDS = 10.0
+"""How long the start of a run waits for the remote."""
+PUSH_SECONDS = 300.0
+ROUNDS = 20
+"""How often a push begins anew because another machine was faster; each time one of them wins."""
+_MOVED = ("fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """How pushing ended.
+
+    Attributes:
+        pushed: True: all is at the remotes. None: there is no remote.
+        not_pushed: why not.
+        done: what was transferred, in words; empty where everything was there already.
+    """
+
+    pushed: bool | None
+    not_pushed: str | None = None
+    done: Sequence[str] = ()
+
+
+class _NotPushed(Exception):
+    """The remotes could not be brought up to date; the text says why."""
+
+
+def git_remotes(root: Path) -> list[str]:
+    """Names of git's remotes."""
+    return run_git(root, "remote").stdout.decode().split()
+
+
+def fetch_state(workspace: Workspace, params: Params, seconds: float = FETCH_SECONDS) -> str | None:
+    """Take over what other machines published, before a run decides anything.
+
+    Returns:
+        why the remote's registry is not known, in a sentence; None where it is, or where there is no remote.
+    Raises:
+        WorkspaceError, StageInputError: the registry here cannot be read.
+    """
+    root, remote = workspace.root, params.publish.git_remote
+    if remote not in git_remotes(root):
+        return None
+    fault = _fetched(root, remote, seconds)
+    if fault:
+        return f"what other machines published is not known: {remote} did not give its registry ({fault})"
+    for line in _taken_over(root, remote):
+        say(line)
+    _fetch_tags(root, remote, seconds)
+    return None
+
+
+def push_pending(workspace: Workspace, params: Params) -> Pushed:
+    """Push everything that was published here and is not at the remotes yet. Repeated, it finds nothing to do.
+
+    Raises:
+        WorkspaceError, StageInputError: the registry here cannot be read.
+    """
+    root, settings = workspace.root, dvc_settings(workspace)
+    store = params.publish.dvc_remote or settings.get("core", {}).get("remote")
+    remote = params.publish.git_remote if params.publish.git_remote in git_remotes(root) else None
+    if store is None and remote is None:
+        return Pushed(None, "neither git nor DVC has a remote; the version stays on this machine")
+    done: list[str] = []
+    try:
+        if store is not None:
+            done += _push_data(workspace, params, str(store))
+        if remote is not None:
+            done += _push_refs(workspace, params, remote)
+    except _NotPushed as err:
+        return Pushed(False, str(err), done)
+    return Pushed(True, None, done)
+
+
+def _push_data(workspace: Workspace, params: Params, store: str) -> list[str]:
+    """DVC's part of every version of this repository that its remote has not got."""
+    settings, done = dvc_settings(workspace), []
+    place = value_sha256(str(settings.get("remote", {}).get(store, {}).get("url")))[:16]
+    environment = {**dvc_environment(), "PYTHONPATH": ""}
+    program = str(Path(__file__).with_name("dvc_push_revision.py"))
+    for record in own_records(versions(workspace.root), local_refs(workspace.root)):
+        mark = workspace.home / ".graft" / "pushed" / f"{record.manifest_sha256}-{place}"
+        if mark.exists():
+            continue
+        command = [sys.executable, "-P", program, str(record.commit), store]
+        seconds, secrets = params.flow.stage_timeout_seconds, secrets_of(settings)
+        ended = _tried(params, lambda: run_bounded(command, workspace.root, seconds, environment, secrets))  # noqa: B023
+        if not ended.ok:
+            raise _NotPushed(f"data and models of {version_name(record.version)} to DVC's {store}: {ended.why}")
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        done.append(f"data and models of {version_name(record.version)} to DVC's {store}")
+    return done
+
+
+def _push_refs(workspace: Workspace, params: Params, remote: str) -> list[str]:
+    root = workspace.root
+    for _ in range(ROUNDS):
+        fetched = _tried(params, lambda: _fetch(root, remote, PUSH_SECONDS))
+        if not fetched.ok:
+            raise _NotPushed(f"{remote} did not give its registry: {fetched.why}")
+        for line in _taken_over(root, remote):
+            say(line)
+        _fetch_tags(root, remote, PUSH_SECONDS)
+        pushed = _pushed_once(params, root, remote)
+        if pushed is not None:
+            return pushed
+    raise _NotPushed(f"other machines kept publishing to {remote} faster; `graft push` tries again")
+
+
+def _pushed_once(params: Params, root: Path, remote: str) -> list[str] | None:
+    """What was pushed; None where another machine moved the registry meanwhile."""
+    wanted = _wanted(root)
+    there = _remote_refs(params, root, remote)
+    lacking = {name: target for name, target in wanted.items() if there.get(name) != target}
+    if not lacking:
+        return []
+    specs = [f"{target}:{name}" for name, target in lacking.items()]
+    ended = _tried(
+        params,
+        lambda: git_remotely(root, PUSH_SECONDS, "push", "--atomic", "--porcelain", remote, *specs),
+        unless=_registry_moved,
+    )
+    if _registry_moved(ended):
+        return None
+    if not ended.ok:
+        raise _NotPushed(f"{', '.join(_shown(lacking))} to {remote}: {_rejections(ended) or ended.why}")
+    run_git(root, "update-ref", _tracking(remote), wanted[REF])
+    return [f"{name} to {remote}" for name in _shown(lacking)]
+
+
+def _wanted(root: Path) -> dict[str, str]:
+    """What the remote shall have: full name to object."""
+    records, refs = versions(root), local_refs(root)
+    changes = Journal(root, HISTORY, StageChange).read()
+    state = run_git(root, "for-each-ref", "--format=%(objectname)", REF).stdout.decode().strip()
+    branches = {f"{HEADS}{one.branch}": str(one.commit) for one in own_records(records, refs)}
+    return {**branches, **registry_tags_of(records, changes, refs), **({REF: state} if state else {})}
+
+
+def _remote_refs(params: Params, root: Path, remote: str) -> dict[str, str]:
+    patterns = (REF, f"{HEADS}{PREFIX}*", f"{TAGS}*")
+    ended = _tried(params, lambda: git_remotely(root, PUSH_SECONDS, "ls-remote", "--quiet", remote, *patterns))
+    if not ended.ok:
+        raise _NotPushed(f"{remote} did not answer: {ended.why}")
+    pairs = (line.split("\t") for line in ended.output.splitlines() if line.count("\t") == 1)
+    return {name: target for target, name in pairs}
+
+
+def _registry_moved(ended: Ended) -> bool:
+    """The remote refused because its registry is no longer where we saw it; all else of the push failed with it."""
+    lines = [line for line in ended.output.splitlines() if line.startswith("!") and REF in line]
+    return any(sign in line for line in lines for sign in _MOVED)
+
+
+def _rejections(ended: Ended) -> str:
+    """What the remote says to each ref, but for those that fell only with the others."""
+    lines = [line.split("\t") for line in ended.output.splitlines() if line.startswith("!")]
+    told = [
+        f"{parts[1].partition(':')[2]} {parts[2]}" for parts in lines if len(parts) == 3 and "atomic" not in parts[2]
+    ]
+    return "; ".join(told)
+
+
+def _fetched(root: Path, remote: str, seconds: float) -> str | None:
+    ended = _fetch(root, remote, seconds)
+    return None if ended.ok else ended.why
+
+
+def _fetch(root: Path, remote: str, seconds: float) -> Ended:
+    # A pattern, as a remote without a registry is none that fails.
+    spec = f"+{REF}*:{_tracking(remote)}*"
+    return git_remotely(root, seconds, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, spec)
+
+
+def _fetch_tags(root: Path, remote: str, seconds: float) -> None:
+    """The tags of versions that others published, with their commits; what fails costs only their stage tags."""
+    names = sorted({tag.rpartition("@")[0] for record in versions(root) if (tag := _tag_of(record))})
+    lacking = [name for name in names if not _has_all_tags(root, name)]
+    specs = [f"{TAGS}{name}{mark}*:{TAGS}{name}{mark}*" for name in lacking for mark in ("@v", "#")]
+    if specs:
+        git_remotely(root, seconds, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, *specs)
+        complete(root)
+
+
+def _tag_of(record: VersionRecord) -> str:
+    from flows.registry_tags import version_tag
+
+    return version_tag(record)
+
+
+def _has_all_tags(root: Path, name: str) -> bool:
+    refs = local_refs(root)
+    return all(f"{TAGS}{tag}" in refs for one in versions(root) if (tag := _tag_of(one)).startswith(f"{name}@"))
+
+
+def _taken_over(root: Path, remote: str) -> list[str]:
+    """Merge what was fetched; lines for versions that were renumbered."""
+    theirs = run_git(root, "rev-parse", "--verify", "--quiet", _tracking(remote), check=False).stdout.decode().strip()
+    lines: list[str] = []
+    for attempt in range(ROUNDS):
+        if not theirs:
+            break
+        try:
+            lines = merge_state(root, theirs)
+            break
+        except StateMoved:
+            if attempt == ROUNDS - 1:
+                raise
+    complete(root)
+    return lines
+
+
+def _tracking(remote: str) -> str:
+    """Where the remote's registry was last seen."""
+    return f"refs/graft/remotes/{remote}/state"
+
+
+def _shown(refs: Sequence[str] | dict[str, str]) -> list[str]:
+    return [name.removeprefix(HEADS).removeprefix(TAGS) for name in refs]
+
+
+def _tried(params: Params, work: Callable[[], Ended], unless: Callable[[Ended], bool] = lambda _: False) -> Ended:
+    """Several attempts with growing pauses; the last one's ending."""
+    pause = params.publish.retry_seconds
+    for _ in range(params.publish.attempts - 1):
+        ended = work()
+        if ended.ok or unless(ended):
+            return ended
+        say(f"the remote failed ({ended.why}); trying again in {pause:.0f} s", "warning")
+        time.sleep(pause)
+        pause *= 2
+    return work()

@@ -1,0 +1,158 @@
+"""Two machines' histories of refs/graft/state made one: what the remote has stays, what is new here follows on top.
+
+Nothing that another machine can have seen is ever changed. Of what only this machine has, versions and changes of stage
+whose numbers were taken meanwhile get the next ones; a release that both published keeps the remote's version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flows.journal import HISTORY, TEST_USES, VERSIONS, Journal
+from flows.records import StageChange, TestSetUse, VersionRecord
+from flows.registry_refs import version_message
+from flows.run_branch import recommitted
+from flows.state import StateRef, run_git
+from flows.versions import version_name
+from tasks.errors import WorkspaceError
+from tasks.reports.document import Record
+from tasks.tables import SPLIT_MEMORY, parse_table, table_bytes
+
+RecordT = TypeVar("RecordT", bound=Record)
+SIDES = "splits/"
+
+
+def merge_state(root: Path, theirs: str) -> list[str]:
+    """Have refs/graft/state hold what the remote has (`theirs`, a commit that was fetched) and what only is here.
+
+    Returns:
+        a line for each version of this machine that got another number.
+    Raises:
+        StateMoved: another process moved the ref meanwhile; merge again.
+        WorkspaceError: this machine's copy was rewritten.
+        StageInputError: a journal cannot be read.
+    """
+    state = StateRef(root)
+    ours = state.head()
+    if ours is None or _is_ancestor(root, ours, theirs):
+        if ours != theirs:
+            state.move(theirs, ours, "Take over what other machines published")
+        return []
+    if _is_ancestor(root, theirs, ours):
+        return []
+    files, lines = _Replay(state, _base(root, ours, theirs), ours, theirs).files()
+    if not files:
+        state.move(theirs, ours, "Take over what other machines published")
+        return []
+    message = "Follow on what other machines published"
+    state.move(state.commit(files, message, theirs), ours, message)
+    return lines
+
+
+class _Replay:
+    """What is only here, said again after what the remote has."""
+
+    def __init__(self, state: StateRef, base: str | None, ours: str, theirs: str) -> None:
+        self.state, self.base, self.ours, self.theirs = state, base, ours, theirs
+        self.lines: list[str] = []
+
+    def files(self) -> tuple[dict[str, bytes], list[str]]:
+        """New content by path, for all that the remote's commit lacks; a line for each renumbered version."""
+        versions = self._versions()
+        added = {VERSIONS: _lines(versions), HISTORY: _lines(self._history(versions)), TEST_USES: _lines(self._uses())}
+        files = {path: (self.state.read(path, self.theirs) or b"") + lines for path, lines in added.items() if lines}
+        for path in self._changed():
+            if path not in added:
+                files[path] = self._merged(path)
+        return files, self.lines
+
+    def _versions(self) -> list[VersionRecord]:
+        known, new = self._read(VERSIONS, VersionRecord)
+        digests, last = {record.manifest_sha256 for record in known}, max((one.version for one in known), default=0)
+        added: list[VersionRecord] = []
+        for record in new:
+            if record.manifest_sha256 not in digests:
+                last += 1
+                added.append(record if record.version == last else self._renumbered(record, last))
+        return added
+
+    def _renumbered(self, record: VersionRecord, number: int) -> VersionRecord:
+        was = version_name(record.version)
+        self.lines.append(f"{was} of this machine is {version_name(number)} now: another machine had published {was}")
+        renamed = record.model_copy(update={"version": number})
+        if record.commit is None:
+            return renamed
+        commit = recommitted(self.state.root, record.commit, version_message(renamed))
+        return renamed.model_copy(update={"commit": commit})
+
+    def _history(self, added_versions: Sequence[VersionRecord]) -> list[StageChange]:
+        known, new = self._read(HISTORY, StageChange)
+        there = Journal(self.state.root, VERSIONS, VersionRecord).read(self.theirs)
+        numbers = {record.manifest_sha256: record.version for record in [*there, *added_versions]}
+        added: list[StageChange] = []
+        for change in new:
+            before = next((one for one in reversed([*known, *added]) if one.stage == change.stage), None)
+            follows = {
+                "number": len(known) + len(added) + 1,
+                "version": numbers.get(change.manifest_sha256, change.version),
+                "previous": before.version if before else None,
+                "previous_sha256": before.manifest_sha256 if before else None,
+            }
+            added.append(change.model_copy(update=follows))
+        return added
+
+    def _uses(self) -> list[TestSetUse]:
+        known, new = self._read(TEST_USES, TestSetUse)
+        seen = {(use.test_set, use.model) for use in known}
+        return [use for use in new if (use.test_set, use.model) not in seen]
+
+    def _read(self, file: str, kind: type[RecordT]) -> tuple[list[RecordT], list[RecordT]]:
+        """What the remote has, and what only is here."""
+        journal = Journal(self.state.root, file, kind)
+        before = journal.read(self.base) if self.base else []
+        here, there = journal.read(self.ours), journal.read(self.theirs)
+        if here[: len(before)] != before or there[: len(before)] != before:
+            raise WorkspaceError(
+                f"{file} on refs/graft/state was rewritten, here or at the remote; `git log -p refs/graft/state` shows "
+                "where; journals are only ever added to"
+            )
+        return there, here[len(before) :]
+
+    def _changed(self) -> list[str]:
+        listed = run_git(
+            self.state.root, "diff-tree", "-r", "-z", "--name-only", "--diff-filter=AM", self.theirs, self.ours
+        )
+        return [path for path in listed.stdout.decode().split("\0") if path]
+
+    def _merged(self, path: str) -> bytes:
+        theirs, ours = self.state.read(path, self.theirs), self.state.read(path, self.ours) or b""
+        if theirs is None:
+            return ours
+        return merged_sides(theirs, ours, path) if path.startswith(SIDES) else theirs
+
+
+def merged_sides(theirs: bytes, ours: bytes, path: str) -> bytes:
+    """The sides that both remember; where they differ the remote's, by which models may be judged elsewhere already."""
+    known, new = parse_table(theirs, SPLIT_MEMORY, path), parse_table(ours, SPLIT_MEMORY, path)
+    only_here = new.filter(pc.invert(pc.is_in(new["sha256"], value_set=known["sha256"].combine_chunks())))
+    if not only_here.num_rows:
+        return theirs
+    return table_bytes(pa.concat_tables([known, only_here]).sort_by("sha256").cast(SPLIT_MEMORY).combine_chunks())
+
+
+def _lines(records: Sequence[Record]) -> bytes:
+    return b"".join(record.model_dump_json().encode() + b"\n" for record in records)
+
+
+def _base(root: Path, ours: str, theirs: str) -> str | None:
+    found = run_git(root, "merge-base", ours, theirs, check=False).stdout.decode().strip()
+    return found or None
+
+
+def _is_ancestor(root: Path, one: str, other: str) -> bool:
+    return run_git(root, "merge-base", "--is-ancestor", one, other, check=False).returncode == 0
