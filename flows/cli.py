@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from flows.backbone_commands import backbone_app
 from flows.endings import INTERRUPTED, STOPPED, TERMINATED, disk_fault, result_of
 from flows.logs import chosen_format, early_format, run_log, start_logs
 from flows.options import (
@@ -24,6 +25,7 @@ from flows.options import (
     parse_overrides,
     wanted_edits,
 )
+from flows.push_command import push
 from flows.registry_commands import add_registry_commands
 from flows.result import EXIT_CODES, RunResult, closing_line, summary
 from flows.tune_command import tune
@@ -39,6 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(tune)
+app.command()(push)
+app.add_typer(backbone_app, name="backbone")
 add_registry_commands(app)
 data_app = typer.Typer(help="Look at labelled data, or bring them under DVC.", no_args_is_help=True)
 app.add_typer(data_app, name="data")

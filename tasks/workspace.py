@@ -156,6 +156,11 @@ class Workspace:
     def release(self) -> Path:
         return self.root / "models" / "release"
 
+    @property
+    def weights_folder(self) -> Path:
+        """Weights of the user's own, each under DVC (`graft backbone add`)."""
+        return self.root / "models" / "weights"
+
     # reports
     @property
     def reports(self) -> Path:
