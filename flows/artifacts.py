@@ -90,7 +90,7 @@ def show_report(workspace: Workspace) -> None:
 
 def show_version(result: RunResult) -> None:
     """The published version: which release, recorded where, pushed or not."""
-    left = "not pushed; `graft push` tries again" if result.not_pushed else "there is no remote"
+    left = "not yet; `graft push` tries again" if result.pushed is False else "there is no remote"
     rows = {
         "version": f"v{result.version}",
         "release": result.release,

@@ -38,12 +38,18 @@ class ProductionMoved(StageFailed):
     """Another release was promoted while the run worked; its verdict is about the one before."""
 
 
-def champion_now(workspace: Workspace, params: Params, tell: Callable[[str], None]) -> ChampionPin:
+def champion_now(workspace: Workspace, params: Params, tell: Callable[[str], None], fetch: bool = False) -> ChampionPin:
     """`wanted_pin`, after an interrupted change of production was completed.
 
     Args:
         tell: told of such a change.
+        fetch: first take over what other machines published and promoted; a remote that does not answer is told.
     """
+    if fetch:
+        from flows.pushing import fetch_state
+
+        if unknown := fetch_state(workspace, params):
+            tell(unknown)
     for line in settle_pointer(workspace, workspace.store(params.publish.store)):
         tell(line)
     return wanted_pin(workspace, params)

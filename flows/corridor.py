@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_run_logger
@@ -20,7 +20,9 @@ from flows.cancellation import cancellation_of
 from flows.champion_pin import champion_now, check_champion, fetch_pinned
 from flows.events import announce
 from flows.inputs import write_inputs, write_split_memory
+from flows.publication import Published, Wish, publish_version
 from flows.publish import publish
+from flows.pushing import push_pending
 from flows.records import VersionRecord
 from flows.result import RunResult, Timings
 from flows.stage_runs import StageRefused, StageRuns
@@ -39,9 +41,6 @@ from tasks.reports import (
 )
 from tasks.reports.qualification import Qualification
 from tasks.workspace import Workspace
-
-if TYPE_CHECKING:
-    from flows.publication import Published, Wish
 
 BEFORE_THE_PAGE = ("validate", "embed", "split", "review", "adapt", "evaluate")
 """The stages before gate, which renders reports/report.html."""
@@ -67,8 +66,6 @@ def adapt_flow(root: str, run_id: str, publish: bool = False, why: str = "") -> 
 
 def desk_wish(workspace: Workspace, run_id: str, why: str) -> Wish:
     """A version in the name of whom git knows here."""
-    from flows.publication import Wish
-
     return Wish(run_id=run_id, by=actor_of(workspace.root), why=why)
 
 
@@ -135,7 +132,8 @@ class CorridorRun(StageRuns):
     def _pin(self) -> None:
         """Settle what the run is compared with, and have it at hand."""
         logger = get_run_logger()
-        pin = champion_now(self.workspace, self.params, logger.warning)
+        served = self.workspace.home != self.workspace.root  # At the desk it was fetched before anything was decided.
+        pin = champion_now(self.workspace, self.params, logger.warning, fetch=served)
         write_inputs(self.workspace, self.params, pin)
         fetch_pinned(self.workspace, self.params, pin)
         if pin.champion:
@@ -177,6 +175,9 @@ class CorridorRun(StageRuns):
         release = stored_release(store, verdict.champion or "")
         changes = {"unchanged": True, "release": self.workspace.relative(release), "version": verdict.version}
         self.result = self.result.model_copy(update=changes)
+        if self.wish:
+            pending = push_pending(self.workspace, self.params)
+            self.result = self.result.with_pushed(pending.pushed, pending.not_pushed)
 
     def _release(self) -> None:
         self._stage("export")
@@ -212,8 +213,6 @@ class CorridorRun(StageRuns):
 
     def _register(self, wish: Wish) -> None:
         """The release becomes a version of the registry, on its run branch and, where there are any, at the remotes."""
-        from flows.publication import publish_version
-
         self.published = publish_version(self.workspace, self.params, wish)
         self.result = self.result.with_version(self.published)
         artifacts.show_version(self.result)

@@ -69,7 +69,7 @@ def adapt_here(
             from flows.publication import check_publishable
 
             check_publishable(workspace, params)
-        pin = champion_now(workspace, params, say)
+        pin = champion_now(workspace, params, say, fetch=publish)
         pinned_inputs(workspace, params, pin)
         before = workspace.params.read_bytes()
         if edited.diff:
@@ -77,7 +77,7 @@ def adapt_here(
             edited.keep()
         ahead = None if force_flow else look_ahead(workspace, params, run_id, pin)
         if ahead and ahead.standing and not (publish and is_to_publish(workspace, params, ahead.standing)):
-            return ahead.standing
+            return _with_pending_pushes(workspace, params, ahead.standing) if publish else ahead.standing
         due = EVERYTHING if ahead is None else [*(step.stage for step in ahead.steps if step.reasons), "publish"]
         try:
             warnings = check_limits(workspace, params, due)
@@ -91,6 +91,16 @@ def adapt_here(
         for line in warnings:
             say(f"warning: {line}", "warning")
         return run_flow(workspace, run_id, publish, why)
+
+
+def _with_pending_pushes(workspace: Workspace, params: Params, standing: RunResult) -> RunResult:
+    """The same result after another try to push what an earlier run could not."""
+    if standing.version is None:
+        return standing
+    from flows.pushing import push_pending
+
+    pending = push_pending(workspace, params)
+    return standing.with_pushed(pending.pushed, pending.not_pushed)
 
 
 def is_to_publish(workspace: Workspace, params: Params, standing: RunResult) -> bool:

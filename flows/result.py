@@ -101,15 +101,12 @@ class RunResult(Report):
     def with_version(self, published: Published) -> RunResult:
         """The same result with what became of the release in the registry and at the remotes."""
         version = published.version
-        return self.model_copy(
-            update={
-                "version": version.version,
-                "branch": version.branch,
-                "commit": version.commit,
-                "pushed": published.pushed,
-                "not_pushed": published.not_pushed,
-            }
-        )
+        changes = {"version": version.version, "branch": version.branch, "commit": version.commit}
+        return self.model_copy(update=changes).with_pushed(published.pushed, published.not_pushed)
+
+    def with_pushed(self, pushed: bool | None, not_pushed: str | None) -> RunResult:
+        """The same result with what is at the remotes."""
+        return self.model_copy(update={"pushed": pushed, "not_pushed": not_pushed})
 
     def with_verdict(self, verdict: Verdict, report: EvaluationReport) -> RunResult:
         """The same result with how the model compares with the one in production."""
@@ -257,5 +254,6 @@ def _release_lines(result: RunResult, done: str) -> list[str]:
     if result.branch:
         lines.append(f"recorded on branch {result.branch}{' and pushed' if result.pushed else ''}")
     if result.not_pushed:
-        lines.append(f"not pushed: {result.not_pushed}; `graft push` tries again")
+        again = "; `graft push` tries again" if result.pushed is False else ""
+        lines.append(f"not pushed: {result.not_pushed}{again}")
     return lines
