@@ -25,7 +25,7 @@ from flows.git_user import check_identity
 from flows.limits import EVERYTHING, check_limits
 from flows.logs import LINE, run_log, take_over_prefect
 from flows.params_file import Edit, edited_params
-from flows.publication import Wish
+from flows.publication import Wish, check_publishable
 from flows.raw_copies import bring_raw_data
 from flows.result import RunResult, closing_line
 from flows.run_form import Settings, edits_of
@@ -106,6 +106,7 @@ def made_ready(workspace: Workspace, edits: Sequence[Edit]) -> Params:
     if edited.diff:
         say(edited.diff.rstrip())
         edited.keep()
+    check_publishable(workspace, edited.params)
     bring_raw_data(workspace, edited.params)
     prepare_data(workspace, edited.params)
     for line in check_limits(workspace, edited.params, EVERYTHING):

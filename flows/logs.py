@@ -176,7 +176,7 @@ def take_over_prefect() -> None:
             for handler in [each for each in logger.handlers if isinstance(each, logging.StreamHandler)]:
                 logger.removeHandler(handler)
         logging.getLogger("prefect._internal").propagate = True
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
         if reworded_ending not in (logger := logging.getLogger(name)).filters:
             logger.addFilter(reworded_ending)
     if not any(isinstance(handler, RecordHandler) for handler in root.handlers):
@@ -184,10 +184,13 @@ def take_over_prefect() -> None:
 
 
 def reworded_ending(record: logging.LogRecord) -> bool:
-    """A filter: a wanted stop is no crash, and a final state does not repeat the reason.
+    """A filter: a wanted stop is no crash, and a final state does not repeat the reason, nor end in a traceback.
 
-    The stage has told that already, and the run's last line tells it in any case.
+    The stage has told that already, and the run's last line tells it in any case. A worker's process raises the final
+    state of ours that is no success once more, as an error of Prefect's own.
     """
+    if record.exc_info and type(record.exc_info[1]).__name__ in ("FailedRun", "CancelledRun"):
+        return False
     stop, ended = _WANTED_STOP.search(record.getMessage()), _FINAL_STATE.match(record.getMessage())
     if ended:
         record.msg, record.args = ended[1], ()
