@@ -16,7 +16,9 @@ from packaging.requirements import Requirement
 from flows.dvc_commands import run_dvc
 from flows.limits import EVERYTHING, disk_shortfalls, memory_shortfalls, thread_warnings, training_notes
 from flows.memory import available_bytes
-from tasks.errors import GraftError
+from flows.run_claims import living_runs
+from flows.worktrees import dead_runs
+from tasks.errors import GraftError, counted
 from tasks.params import load_params
 from tasks.reports.document import Record
 from tasks.threads import usable_cores
@@ -44,6 +46,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         _pins(),
         _lock(workspace),
         _git(workspace),
+        _worktrees(workspace),
         *_limits(workspace),
         _cache_type(workspace),
         _remote(workspace),
@@ -114,6 +117,17 @@ def _git(workspace: Workspace) -> Finding:
         detail = "the workspace is no git checkout; releases are remembered in git"
         return Finding(check="git", state="wrong", detail=detail, mend="git init && git add -A && git commit")
     return Finding(check="git", state="ok", detail="the workspace is a git checkout")
+
+
+def _worktrees(workspace: Workspace) -> Finding:
+    """What killed runs left behind."""
+    dead, living = dead_runs(workspace.home), living_runs(workspace.home)
+    working = f"{counted(len(living), 'run')} in a worktree now" if living else "no run in a worktree now"
+    if not dead:
+        return Finding(check="worktrees", state="ok", detail=f"{working}; none was left behind")
+    left = f"{counted(len(dead), 'run')} killed, left behind: {', '.join(dead[:5])}"
+    mend = "`graft gc` clears up, as does the next deployed run"
+    return Finding(check="worktrees", state="note", detail=f"{working}; {left}", mend=mend)
 
 
 def _limits(workspace: Workspace) -> list[Finding]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.dvc_commands import dvc_cache_dir, run_dvc
 from flows.holdings import Holding, held_lock, holding
+from flows.run_claims import living_runs
 from flows.state import in_git, run_git
 from tasks.errors import GraftError, WorkspaceError
 from tasks.workspace import Workspace
@@ -59,6 +60,8 @@ def _left_alone(workspace: Workspace, cache: Path) -> str | None:
         others = _other_worktrees(workspace.root)
     except WorkspaceError as err:
         return f"which commits refer to them cannot be told: {' '.join(str(err).split())}"
+    if living := living_runs(workspace.home):
+        return f"run {min(living)} is working in a worktree, and what it makes no dvc.lock names yet"
     for other in others:
         with held_lock(Workspace(other)) as free:
             if not free:

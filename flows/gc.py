@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from flows.desk import new_run_id
-from flows.dvc_garbage import dvc_holdings, remove_unused
-from flows.holdings import Holding, cached, discard, held_lock, leftovers, run_workspaces, runs
-from flows.live_releases import reasons_to_stay, stored_releases
-from flows.store import store_lock
+from flows.dvc_garbage import dvc_holdings
+from flows.holdings import Holding, cached, leftovers, runs
+from flows.live_releases import stored_releases
+from flows.run_claims import living_runs
+from flows.run_holdings import run_holdings
+from flows.sweep import sweep
 from flows.training_holdings import training_holdings
 from flows.workspace_lock import check_free, workspace_lock
 from tasks.errors import ParamsError, WorkspaceError, counted
 from tasks.params import load_params
 from tasks.reports.document import Record
 from tasks.stage import say
-from tasks.training.activation_folders import unused
 from tasks.workspace import Workspace
 
 KEEP_RUNS = 20
@@ -32,7 +29,11 @@ UNITS = {
 }
 PARTS = {"feature rows": "shard", "decoded images": "file"}
 """What single ones go of, so that no more goes than is asked for."""
-CACHE_LOCK = ".gc.lock"
+MANY = {
+    "run": ("run", "runs", "results, logs and reports, the newest"),
+    "run branch": ("run branch", "run branches", "of versions, of living runs, and the newest"),
+}
+"""What a report for a person only counts where it stays: singular, plural, why."""
 LEAST_BARE_SIZE = 10**6
 """A number without a unit below this is a slip: who writes 5 means 5GB. 0 is the same in every unit."""
 
@@ -72,20 +73,23 @@ def collect_garbage(
         keep_runs: how many runs keep their result and log.
         confirm: shown the releases that would go, where there are any; False ends it with nothing removed.
     Raises:
-        WorkspaceError: a run holds the workspace; nothing was touched.
+        WorkspaceError: a run holds the workspace, or it is a run's own worktree; nothing was touched.
     """
+    if workspace.root != workspace.home:
+        raise WorkspaceError(f"{workspace.root} is the worktree of a run; collect in its checkout, {workspace.home}")
     if dry_run:
         check_free(workspace)
         return _judged(workspace, max_bytes, keep_runs, dry_run=True)[0]
     with workspace_lock(workspace, f"gc-{new_run_id()}") as mended:
         for line in mended:
             say(line)
+        living = living_runs(workspace.root)
         collection, going = _judged(workspace, max_bytes, keep_runs, dry_run=False)
         losing = [piece for piece in collection.removed if piece.kind == "release"]
         if losing and not confirm(_releases_text(losing)):
             undone = [*collection.notes, "nothing was removed"]
             return collection.model_copy(update={"dry_run": True, "notes": undone})
-        spared = _sweep(workspace, going)
+        spared = sweep(workspace, [piece for piece, _ in going], keep_runs, living)
         return _with_spared(collection, spared)
 
 
@@ -148,7 +152,7 @@ def find_holdings(workspace: Workspace, keep_runs: int = KEEP_RUNS) -> list[Hold
         *cached(workspace, now),
         *training_holdings(workspace, now),
         *dvc_holdings(workspace),
-        *run_workspaces(workspace),
+        *run_holdings(workspace, keep_runs),
         *runs(workspace, keep_runs),
         *stored_releases(workspace, store),
     ]
@@ -162,83 +166,6 @@ def _pieces(judged: Sequence[tuple[Holding, str | None]]) -> list[Piece]:
         Piece(kind=kind, name=name, pieces=len(group), bytes=sum(piece.bytes for piece in group), reason=reason)
         for (kind, name, reason), group in groups.items()
     ]
-
-
-def _sweep(workspace: Workspace, going: Sequence[tuple[Holding, str]]) -> list[Holding]:
-    """Remove; returns what was spared, because it came into use meanwhile."""
-    store = workspace.store(load_params(workspace.params).publish.store)
-    stored = [piece for piece, _ in going if piece.paths and piece.paths[0].parent == store]
-    in_cache = [piece for piece, _ in going if piece.paths and piece.paths[0].is_relative_to(workspace.cache)]
-    spared: list[Holding] = []
-    for piece, _ in going:
-        if piece in stored or piece in in_cache:
-            continue
-        if piece.kind == "DVC objects":
-            spared += [] if remove_unused(workspace) else [piece]
-        elif piece.kind == "run workspace":
-            spared += [] if _remove_run_workspace(workspace, piece) else [piece]
-        else:
-            _discard_all(piece)
-    with _nobody_else_collects(workspace.cache) as alone:
-        spared += [] if alone else in_cache
-        for piece in in_cache if alone else []:
-            spared += [] if _remove_cached(piece) else [piece]
-    return spared + _sweep_store(workspace, store, stored)
-
-
-def _remove_cached(piece: Holding) -> bool:
-    """False: a training has begun to use it."""
-    with unused(piece.paths[0]) if piece.kind == "kept activations" else nullcontext(True) as free:
-        if free:
-            _discard_all(piece)
-    return free
-
-
-def _sweep_store(workspace: Workspace, store: Path, stored: Sequence[Holding]) -> list[Holding]:
-    """Under the store's lock, and only what is not live by then."""
-    if not stored:
-        return []
-    try:
-        with store_lock(store, wait=False):
-            live = reasons_to_stay(workspace, store)
-            for piece in stored:
-                if piece.name not in live:
-                    _discard_all(piece)
-            return [piece for piece in stored if piece.name in live]
-    except BlockingIOError:
-        return list(stored)
-
-
-def _remove_run_workspace(workspace: Workspace, piece: Holding) -> bool:
-    with held_lock(Workspace(piece.paths[0])) as free:
-        if free:
-            _discard_all(piece)
-    with suppress(OSError):
-        subprocess.run(["git", "worktree", "prune"], cwd=workspace.root, capture_output=True)
-    return free
-
-
-@contextmanager
-def _nobody_else_collects(cache: Path) -> Iterator[bool]:
-    """A shared cache is swept by one collection at a time."""
-    if not cache.is_dir():
-        yield True
-        return
-    with (cache / CACHE_LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-def _discard_all(piece: Holding) -> None:
-    try:
-        for path in piece.paths:
-            discard(path)
-    except OSError as err:
-        raise WorkspaceError(f"{err.filename}: {err.strerror}; make it writable, then run `graft gc` again") from err
 
 
 def _with_spared(collection: Collection, spared: Sequence[Holding]) -> Collection:
@@ -274,11 +201,12 @@ def report_text(collection: Collection) -> str:
     """What goes and what stays, each with size and reason, and the sums."""
     verb = "would go" if collection.dry_run else "gone"
     lines = [_line(verb, piece) for piece in collection.removed]
-    lines += [_line("stays", piece) for piece in collection.kept if piece.kind != "run"]
-    runs_kept = [piece for piece in collection.kept if piece.kind == "run"]
-    if runs_kept:
-        size = size_text(sum(piece.bytes for piece in runs_kept))
-        lines.append(f"{'stays':<8} {size:>8}  {counted(len(runs_kept), 'run')}: results and logs, the newest")
+    lines += [_line("stays", piece) for piece in collection.kept if piece.kind not in MANY]
+    for kind, (what, many, why) in MANY.items():
+        alike = [piece for piece in collection.kept if piece.kind == kind]
+        if alike:
+            size = size_text(sum(piece.bytes for piece in alike))
+            lines.append(f"{'stays':<8} {size:>8}  {counted(len(alike), what, many)}: {why}")
     ending = "would be freed" if collection.dry_run else "freed"
     return "\n".join(
         [

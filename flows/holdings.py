@@ -14,6 +14,7 @@ from typing import Literal
 
 from flows.drafts import dead_drafts, is_draft
 from flows.result import RunResult, Timings
+from flows.run_claims import living_runs
 from flows.store import LEAVING
 from tasks.backbones.feature_cache import cache_folder, rows_key
 from tasks.errors import GraftError
@@ -29,6 +30,9 @@ Kind = Literal[
     "checkpoint",
     "search",
     "run workspace",
+    "run branch",
+    "raw data",
+    "pinned release",
     "run",
     "release",
     "leftover",
@@ -73,8 +77,8 @@ def cached(workspace: Workspace, now: float) -> list[Holding]:
 
 
 def is_shared(workspace: Workspace) -> bool:
-    """Other workspaces may use the cache too."""
-    return not workspace.cache.is_relative_to(workspace.private)
+    """Other workspaces may use the cache too, such as the worktree of a living run."""
+    return not workspace.cache.is_relative_to(workspace.private) or bool(living_runs(workspace.home))
 
 
 def _graphs(workspace: Workspace, shared: bool, current: BackboneReport | None, now: float) -> Iterator[Holding]:
@@ -106,24 +110,16 @@ def _rows(workspace: Workspace, shared: bool, current: BackboneReport | None) ->
 
 
 def runs(workspace: Workspace, keep_runs: int) -> Iterator[Holding]:
-    """Results and logs of runs; ids sort by time."""
+    """Results and logs of runs, and the reports of those in worktrees; ids sort by time."""
     folder, last = workspace.run_result("x").parent, _standing_run(workspace)
     by_id: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.json*")):
+    for path in sorted([*folder.glob("*.json*"), *folders(folder)]):
         by_id.setdefault(path.name.split(".", 1)[0], []).append(path)
     newest = sorted(by_id)[-keep_runs:] if keep_runs else []
     for run_id, paths in by_id.items():
         keep = f"one of the newest {keep_runs}" if run_id in newest else None
         keep = "the standing result" if run_id == last else keep
         yield holding("run", run_id, paths, keep=keep, garbage=None if keep else f"older than the newest {keep_runs}")
-
-
-def run_workspaces(workspace: Workspace) -> Iterator[Holding]:
-    """Workspaces that single runs had of their own; one that somebody holds stays."""
-    for folder in folders(workspace.private / "worktrees"):
-        with held_lock(Workspace(folder)) as free:
-            keep = None if free else "a run is working in it"
-        yield holding("run workspace", folder.name, [folder], keep, None if keep else "no run is working in it")
 
 
 @contextmanager

@@ -137,6 +137,11 @@ def claims(home: Path) -> list[str]:
     return sorted(found)
 
 
+def living_runs(home: Path) -> set[str]:
+    """Ids of the runs that hold a claim right now; touches nothing."""
+    return {run_id for run_id in claims(home) if is_claimed(home, run_id)}
+
+
 def _lock(descriptor: int, seconds: float, kind: int = fcntl.LOCK_EX) -> bool:
     deadline = time.monotonic() + seconds
     while True:

@@ -17,6 +17,7 @@ from flows.holdings import (
     is_shared,
     results_of_ended_runs,
 )
+from flows.run_claims import living_runs
 from tasks.errors import GraftError
 from tasks.tables import SPLITS, read_table
 from tasks.training.activation_folders import is_in_use, items_of
@@ -95,9 +96,12 @@ def _checkpoints(workspace: Workspace) -> Iterator[Holding]:
     spans = _spans(workspace)
     ended = max((span.end for span in spans), default=0.0)
     trained = [span.start for span in spans if any(span.start <= at <= span.end for at in written.values())]
+    in_use = "a run that works in a worktree may go on from it" if living_runs(workspace.home) else None
     for folder, piece in pieces:
         finished = (folder / OUTCOME).is_file()
-        if written[folder] >= ended:
+        if in_use:
+            yield replace(piece, keep=in_use)
+        elif written[folder] >= ended:
             keep = "the next run need not repeat it" if finished else "a training that was interrupted goes on from it"
             yield replace(piece, keep=keep)
         elif finished and written[folder] >= max(trained, default=0.0):

@@ -44,7 +44,7 @@ training goes on in the next run (its files are named by what determines their c
 KEPT_SUFFIXES = frozenset({".html", ".json", ".csv"})
 KEPT_BYTES = 20_000_000
 """Of a run's reports, what a person reads stays in .graft/runs/<run_id>; tables of predictions do not."""
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @contextmanager
@@ -58,12 +58,12 @@ def run_workspace(home: Path, commit: str, run_id: str) -> Iterator[Workspace]:
     Args:
         home: the checkout.
         commit: a branch (of a remote too), a tag or a commit; what git remotes only have is fetched.
-        run_id: unique; letters, digits, `.`, `_` and `-`.
+        run_id: unique; letters, digits, `_` and `-`.
     Raises:
         WorkspaceError: no git checkout, no such commit, no Graft workspace at it, or the disk is full.
     """
     home = Workspace(home.resolve()).home
-    if not _RUN_ID.fullmatch(run_id) or run_id.endswith((".json", ".lock")) or ".." in run_id:
+    if not _RUN_ID.fullmatch(run_id):
         raise WorkspaceError(f"run id {run_id!r} cannot name a branch; use letters, digits, `_` and `-`")
     start = commit_of(home, commit)
     with ExitStack() as stack:

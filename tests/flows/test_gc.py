@@ -237,7 +237,7 @@ def test_a_release_that_becomes_live_before_it_is_removed_stays(
         (toy.root / "releases" / "prod").write_text(stored[1].name)
         holdings.discard(path)
 
-    monkeypatch.setattr("flows.gc.discard", promote)
+    monkeypatch.setattr("flows.sweep.discard", promote)
     done = collect_garbage(toy.workspace, max_bytes=0)
     assert [folder.exists() for folder in stored] == [True, True, True, True]
     assert stored[1].name in kept(done, "release")
@@ -292,7 +292,7 @@ def test_a_run_that_starts_beside_a_collection_is_told_to_wait(
         except WorkspaceError as err:
             refused.append(str(err))
 
-    monkeypatch.setattr("flows.gc.discard", beside)
+    monkeypatch.setattr("flows.sweep.discard", beside)
     collect_garbage(held)
     assert refused
     assert all("busy: run gc-" in text for text in refused)
