@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from tasks import metrics
 from tasks.adapted_features import features_under
+from tasks.champion_scoring import Challenger, Compared, champion_predictions, compare_with_pinned
+from tasks.digests import rows_sha256
 from tasks.errors import StageInputError
 from tasks.intervals import paired_gain_interval
 from tasks.methods.adapted_folder import (
@@ -29,17 +31,24 @@ from tasks.methods.baselines import baseline_predictions
 from tasks.methods.features import LabelledItems, read_labelled_items
 from tasks.metrics import FloatMatrix, IntVector
 from tasks.params import EvaluateParams, Params
-from tasks.reports import BaselineScore, CalibrationReport, Estimate, EvaluationReport, write_bytes
+from tasks.reports import (
+    BaselineScore,
+    CalibrationReport,
+    Estimate,
+    EvaluationReport,
+    PairedComparison,
+    write_bytes,
+)
 from tasks.reports.backbone import BackboneReport
 from tasks.scores import accuracy_estimate, calibration_report, class_scores, macro_f1_estimate
 from tasks.stage import run_stage, say
 from tasks.tables import ITEMS, PREDICTIONS, read_table, write_table
-from tasks.verdicts import evaluated_digests
+from tasks.verdicts import digest_of, evaluated_digests
 from tasks.workspace import Workspace
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
-    """Write reports/predictions.parquet, evaluation.json, metrics.json, confusion.csv and reliability.csv.
+    """Write predictions.parquet, champion_predictions.parquet, evaluation.json, metrics.json and two tables for plots.
 
     Everything is computed with the head that is served, which has the temperature in it.
 
@@ -55,6 +64,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     probabilities = metrics.softmax(logits)
     predicted = logits.argmax(axis=1).astype(np.int64)
     write_table(_predictions(tested, predicted, probabilities), workspace.predictions)
+    compared = _compared(workspace, params, tested, predicted)
     confusion = metrics.confusion_matrix(tested.labels, predicted, len(items.names))
     guesses = [*_baselines(workspace, params, fitted, tested), *_other_models(workspace, params, tested)]
     raw = adapted.head.logits(features).astype(np.float64)
@@ -73,6 +83,8 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         calibration=calibration_report(raw, logits, tested.labels, adapted.report, params.evaluate)
         if tested.paths
         else None,
+        test_set=_test_set(tested),
+        comparisons=[one.comparison for one in compared],
     )
     report.write(workspace.evaluation)
     write_bytes(workspace.metrics, (json.dumps(flat_metrics(report), indent=2) + "\n").encode())
@@ -95,7 +107,33 @@ def flat_metrics(report: EvaluationReport) -> dict[str, float | int]:
         before, after = report.calibration.before, report.calibration.after
         flat |= {"nll": after.nll.value, "brier": after.brier.value, "ece": after.ece.value}
         flat |= {"ece_uncalibrated": before.ece.value, "temperature": report.calibration.temperature}
+    for comparison in report.comparisons:
+        if comparison.against == "champion" and comparison.gain is not None and comparison.accuracy is not None:
+            flat |= {"champion_accuracy": comparison.accuracy, "gain_over_champion": comparison.gain.value}
     return flat
+
+
+def _compared(workspace: Workspace, params: Params, tested: LabelledItems, predicted: IntVector) -> list[Compared]:
+    """The comparisons with the pinned releases, whose answers are written to champion_predictions.parquet."""
+    ours = Challenger(
+        names=tested.names,
+        paths=tested.paths,
+        sha256=tested.sha256,
+        labels=tested.labels,
+        predicted=predicted,
+        adapted=digest_of(workspace.adapted, "adapt"),
+        backbone=BackboneReport.read(workspace.backbone / "backbone.json"),
+    )
+    compared = compare_with_pinned(workspace, params, ours)
+    write_table(champion_predictions(ours, compared), workspace.champion_predictions)
+    return compared
+
+
+def _test_set(tested: LabelledItems) -> str:
+    """sha256 of the test items and their labels, wherever they lie."""
+    return rows_sha256(
+        sorted((content, tested.names[label]) for content, label in zip(tested.sha256, tested.labels, strict=True))
+    )
 
 
 def _adapted_to(items: LabelledItems, workspace: Workspace) -> Adapted:
@@ -193,7 +231,19 @@ def _in_a_line(report: EvaluationReport) -> str:
     figures = f"accuracy {report.accuracy.value:.3f}, macro-F1 {report.macro_f1.value:.3f}"
     if report.calibration:
         figures += f", calibration error {report.calibration.after.ece.value:.3f}"
-    return f"evaluate: {figures} on {report.test_items} test items"
+    lines = [f"evaluate: {figures} on {report.test_items} test items"]
+    return "\n".join([*lines, *(f"  {_against(comparison)}" for comparison in report.comparisons)])
+
+
+def _against(comparison: PairedComparison) -> str:
+    """A comparison in a line, before anybody judges it."""
+    release = f"{'champion' if comparison.against == 'champion' else 'best so far'} v{comparison.version}"
+    if comparison.unchanged:
+        return f"{release} is this very model"
+    if comparison.gain is None:
+        return f"{release} cannot be compared with: {comparison.incomparable}"
+    gain = comparison.gain
+    return f"{release}: accuracy gained {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
 
 
 if __name__ == "__main__":

@@ -8,12 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from tasks.champion_judgement import judge_champion
 from tasks.errors import StageInputError, counted
-from tasks.params import GateParams, Minimum, Params
+from tasks.params import ChampionRule, GateParams, Minimum, Params
 from tasks.params.gate import ErrorJudgedOn
 from tasks.plots.probe_comparison import no_better_text
 from tasks.plots.report_page import write_report_page
-from tasks.reports import AdaptationReport, Estimate, EvaluationReport, RuleVerdict, Verdict
+from tasks.reports import (
+    AdaptationReport,
+    ChampionVerdict,
+    Estimate,
+    EvaluationReport,
+    RuleVerdict,
+    TestUse,
+    Verdict,
+)
 from tasks.reports.verdict import LimitIs
 from tasks.stage import run_stage, say
 from tasks.verdicts import JUDGED, differing, evaluated_digests, judged_digests
@@ -33,7 +42,8 @@ def gate(workspace: Workspace, params: Params) -> None:
     """Write reports/gate.json and the page that shows it; a refusal is a verdict like any other, no fault of gate.
 
     Raises:
-        StageInputError: the evaluation is missing, or what it measured has changed since.
+        StageInputError: the evaluation is missing, what it measured has changed since, or this use of the test set is
+            not on record.
     """
     report = EvaluationReport.read(workspace.evaluation)
     changed = [JUDGED[name] for name in differing(report.digests, evaluated_digests(workspace))]
@@ -42,13 +52,52 @@ def gate(workspace: Workspace, params: Params) -> None:
             f"reports/evaluation.json measured something else: {', '.join(changed)} changed since; {ANEW}"
         )
     adaptation = AdaptationReport.read(workspace.adapted / "adapted.json")
-    rules = list(judge(report, params.gate, adaptation))
-    reasons = [rule.reason for rule in rules if not rule.passed]
-    Verdict(passed=not reasons, rules=rules, reasons=reasons, digests=judged_digests(workspace, params.gate)).write(
-        workspace.verdict
+    champion = judge_champion(
+        report.comparisons, params.gate.champion, use_of(workspace, report), params.promotion.equivalent
     )
+    rules = [*judge(report, params.gate, adaptation), *_judge_outcome(champion, params.gate.champion)]
+    reasons = [rule.reason for rule in rules if not rule.passed]
+    Verdict(
+        passed=not reasons,
+        rules=rules,
+        reasons=reasons,
+        digests=judged_digests(workspace, params),
+        champion=champion,
+    ).write(workspace.verdict)
     write_report_page(workspace, params)
-    say("\n".join([f"gate: {'refused' if reasons else 'passed'}", *(f"  {rule.reason}" for rule in rules)]))
+    lines = [*(rule.reason for rule in rules), *(champion.reasons if report.comparisons else [])]
+    say("\n".join([f"gate: {'refused' if reasons else 'passed'}", *(f"  {line}" for line in lines)]))
+
+
+def use_of(workspace: Workspace, report: EvaluationReport) -> int:
+    """The how-manieth model it is that this test set judges; 1 where no earlier release is pinned.
+
+    Raises:
+        StageInputError: the record is missing, or of another model or test set.
+    """
+    if not report.comparisons:
+        return 1
+    use = TestUse.read(workspace.test_use) if workspace.test_use.is_file() else TestUse()
+    if (use.test_set, use.model) != (report.test_set, report.digests.adapted):
+        raise StageInputError("this use of the test set is not on record (data/test_use.json); run `graft adapt`")
+    return use.use
+
+
+def _judge_outcome(champion: ChampionVerdict, rule: ChampionRule) -> Iterator[RuleVerdict]:
+    """A broken rule where the comparison's outcome is one that is not published; nothing where it is."""
+    if champion.outcome not in rule.refuse:
+        return
+    limits = {"worse": (champion.upper, 0.0), "inconclusive": (champion.lower, -rule.margin)}
+    value, limit = limits.get(champion.outcome, (champion.lower, 0.0))
+    yield RuleVerdict(
+        rule="champion",
+        value=value,
+        limit=limit,
+        margin=None if value is None else value - limit,
+        judged_on="upper_bound" if champion.outcome == "worse" else "lower_bound",
+        passed=False,
+        reason=f"{' '.join(champion.reasons[:1])} (params.yaml: gate.champion.refuse)",
+    )
 
 
 def judge(

@@ -38,6 +38,8 @@ An image classifier for {classes} classes: {labels}.
 
 {verdict}
 
+{champion}
+
 ## Limits
 
 It knows only the classes above and gives one of them for any picture. The figures hold for pictures like those of the
@@ -78,7 +80,16 @@ def model_card(
         baselines="".join(map(_baseline_row, evaluation.baselines)),
         data=evaluation.digests.data,
         verdict="\n".join(f"- {rule.reason}" for rule in verdict.rules),
+        champion=_champion(verdict),
     )
+
+
+def _champion(verdict: Verdict) -> str:
+    """What the gate said of the model that was in production then."""
+    champion = verdict.champion
+    if champion is None or champion.outcome == "first":
+        return "Nothing was in production when it was judged."
+    return f"When v{champion.version} was in production: {'; '.join(champion.reasons)}."
 
 
 def _method(adaptation: AdaptationReport) -> str:

@@ -13,15 +13,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.champion_judgement import judge_champion
 from tasks.digests import file_sha256
 from tasks.errors import ReleaseError, StageInputError
 from tasks.metrics import accuracy, confusion_matrix, macro_f1
+from tasks.model_comparison import measured_again
 from tasks.params import Params
 from tasks.release import manifest_sha256, verify_release
 from tasks.release_run import ReleaseRun, golden_faults
+from tasks.reports import ChampionVerdict, EvaluationReport
 from tasks.reports.manifest import Manifest
 from tasks.reports.qualification import Check, Qualification
 from tasks.stage import Progress, run_stage, say
+from tasks.tables import CHAMPION_PREDICTIONS, read_table
 from tasks.threads import worker_threads
 from tasks.workspace import Workspace
 
@@ -76,6 +80,7 @@ def _behaviour(workspace: Workspace, params: Params, manifest: Manifest, run: Re
         _golden(run),
         _parity(served, expected, allowed),
         _same_metrics(run, served, gated, manifest),
+        *_same_outcome(workspace, params, run, served, manifest),
         _batches(run, run.prepared(files[:probed], contents[:probed]), served[:probed], allowed, threads),
         _size(workspace.release, params.qualify.max_size_mb),
     ]
@@ -119,6 +124,37 @@ def _same_metrics(run: ReleaseRun, served: FloatMatrix, gated: pa.Table, manifes
     same = bool(np.allclose(served_values, gated_values, rtol=0.0, atol=1e-12))
     text = f"accuracy {served_values[0]:.4f}, macro-F1 {served_values[1]:.4f}; gated {gated_values[0]:.4f}, "
     return _check("same judgement", same, text + f"{gated_values[1]:.4f}")
+
+
+def _same_outcome(
+    workspace: Workspace, params: Params, run: ReleaseRun, served: FloatMatrix, manifest: Manifest
+) -> list[Check]:
+    """The comparison with earlier releases once more, now with this release's own answers; none where none was made.
+
+    Raises:
+        StageInputError: the comparison, or the answers that it rests on, are not those that were gated.
+    """
+    gated = manifest.verdict.champion
+    if gated is None or gated.champion is None:
+        return []
+    for path, digest in (
+        (workspace.evaluation, manifest.verdict.digests.evaluation),
+        (workspace.champion_predictions, manifest.verdict.digests.champion_predictions),
+    ):
+        if not path.is_file() or file_sha256(path) != digest:
+            raise StageInputError(f"{workspace.relative(path)} is not what the gate judged; run `graft adapt`")
+    answers = read_table(workspace.champion_predictions, CHAMPION_PREDICTIONS)
+    ours = [run.labels[place] for place in served.argmax(axis=1)]
+    evaluation = EvaluationReport.read(workspace.evaluation)
+    again = [measured_again(pair, answers, ours, evaluation.labels, params.evaluate) for pair in evaluation.comparisons]
+    judged = judge_champion(again, params.gate.champion, gated.use, params.promotion.equivalent)
+    same = (judged.outcome, judged.promotable) == (gated.outcome, gated.promotable)
+    return [_check("champion", same, f"{_outcome_text(judged)}; gated {_outcome_text(gated)}")]
+
+
+def _outcome_text(judged: ChampionVerdict) -> str:
+    bounds = "" if judged.lower is None or judged.upper is None else f" ({judged.lower:+.4f} to {judged.upper:+.4f})"
+    return f"{judged.outcome}{bounds}"
 
 
 def _batches(

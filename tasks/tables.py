@@ -72,6 +72,18 @@ PREDICTIONS = pa.schema(
 )
 """Test items sorted by path; `probability` is of the predicted class, `probabilities` in the order of the labels."""
 
+CHAMPION_PREDICTIONS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("sha256", pa.string()),
+        ("label", pa.string()),
+        ("champion", pa.string()),
+        ("best", pa.string()),
+    ]
+)
+"""Test items sorted by path; what the pinned releases call them under today's class names. A column is null where none
+is pinned, or where it was not compared."""
+
 OUT_OF_FOLD = pa.schema([("path", pa.string()), ("label", pa.string()), ("probabilities", pa.list_(pa.float32()))])
 """Fitted items that were held out once, sorted by path; `probabilities` of the model that did not see them."""
 

@@ -61,7 +61,7 @@ def _forest(
 ) -> Chart:
     with canvas.drawing(title, _ROW * len(rows) + _AXIS, (2, 0, 2, _AXIS)) as drawn:
         axes = drawn.axes
-        _nice_ends(axes, ends)
+        nice_ends(axes, ends)
         axes.set_ylim(_ROW * len(rows), 0)
         axes.set_yticks([])
         for place, ((name, estimate), (value, interval)) in enumerate(zip(rows, texts, strict=True)):
@@ -71,14 +71,14 @@ def _forest(
             axes.plot([estimate.value] * 2, [top + 24, top + 40], color=colour, linewidth=3)
             if line is not None:
                 axes.vlines(line, top + 20, top + _ROW, color=canvas.INK, linewidth=1.5, linestyle=(0, (3, 2)))
-            _row_text(drawn, top + 14, name, value, interval)
+            row_text(drawn, top + 14, name, value, interval)
         said = "; ".join(
             f"{name} {value}, {interval}" for (name, _), (value, interval) in zip(rows, texts, strict=True)
         )
         return Chart(title, drawn.svg(f"{title}: {said}"))
 
 
-def _row_text(drawn: canvas.Drawing, baseline: float, name: str, value: str, interval: str) -> None:
+def row_text(drawn: canvas.Drawing, baseline: float, name: str, value: str, interval: str) -> None:
     """Name at the left, value and interval at the right, above the row's bar."""
     axes = drawn.axes
     low, high = axes.get_xlim()
@@ -88,7 +88,7 @@ def _row_text(drawn: canvas.Drawing, baseline: float, name: str, value: str, int
     axes.text(high, baseline, interval, ha="right", color=canvas.QUIET)
 
 
-def _nice_ends(axes: Axes, ends: tuple[float, float]) -> None:
+def nice_ends(axes: Axes, ends: tuple[float, float]) -> None:
     """Round ticks, at most four, and an axis that ends on them."""
     from matplotlib.ticker import MaxNLocator
 

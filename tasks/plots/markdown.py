@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tasks.params import Params
 from tasks.plots.block_picture import depth_text
 from tasks.plots.calibration_rows import calibration_view
+from tasks.plots.champion_view import NOTHING_YET, champion_view
 from tasks.plots.confusion_map import classes_with_most_errors
 from tasks.plots.findings import findings, method_name
 from tasks.plots.number_text import count_text, interval_text, ratio_text, signed_interval_text, signed_text
@@ -82,6 +83,26 @@ def verdict_markdown(verdict: Verdict) -> str:
     ]
     table = markdown_table(["rule", "value", "limit", "margin", "judged on", "result"], rows) if rows else ""
     return "\n\n".join(part for part in (title, headline(verdict), reasons, table) if part)
+
+
+def champion_markdown(params: Params, evaluation: EvaluationReport, verdict: Verdict) -> str:
+    """The comparison with the model in production, its outcome first; one line where nothing is in production."""
+    view = champion_view(evaluation, verdict.champion, params.gate.champion)
+    if view is None:
+        return NOTHING_YET
+    parts = [f"## {escaped(view.outcome)}", escaped(view.says), "\n".join(f"- {escaped(line)}" for line in view.more)]
+    for duel in view.duels:
+        counts, release = duel.counts, f"v{duel.version}"
+        rows = [
+            ["this model right", count_text(counts.both), count_text(counts.only_challenger)],
+            ["this model wrong", count_text(counts.only_champion), count_text(counts.neither)],
+        ]
+        parts.append(f"### Against {escaped(duel.named)}")
+        parts.append(markdown_table(["test items", f"{release} right", f"{release} wrong"], rows))
+        figures = [[row.name, row.ours, row.theirs, row.gain, row.interval] for row in duel.figures]
+        parts.append(markdown_table(["figure", "this model", release, "gained", "interval"], figures))
+        parts.append(f"p of being better (exact McNemar, one-sided): {duel.mcnemar}")
+    return "\n\n".join(part for part in (*parts, view.level if view.duels else "") if part)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

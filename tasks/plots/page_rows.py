@@ -210,5 +210,5 @@ def local_name(path: str) -> str:
 def digests(verdict: Verdict, adaptation: AdaptationReport) -> list[tuple[str, str]]:
     """What the page rests on, by name."""
     judged = verdict.digests.model_dump()
-    named = [(name.replace("_", " "), digest) for name, digest in judged.items()]
+    named = [(name.replace("_", " "), digest) for name, digest in judged.items() if digest]
     return [*named, ("backbone graph", adaptation.graph_sha256), ("engine", adaptation.engine_sha256)]

@@ -13,6 +13,7 @@ from typing import Any
 from tasks.params import Minimum, Params
 from tasks.plots import charts, confusion_map, number_text, page_rows
 from tasks.plots.calibration_rows import calibration_view
+from tasks.plots.champion_view import NOTHING_YET, champion_view
 from tasks.plots.findings import baseline_name, findings, method_name, over_name
 from tasks.plots.mistakes import Mistakes, read_mistakes
 from tasks.plots.page import Pictures, render
@@ -102,6 +103,8 @@ def _context(sources: PageSources) -> dict[str, Any]:
         **vars(sources),
         "method": method_name(sources.adaptation.method),
         "headline": page_rows.headline(sources.verdict),
+        "champion": champion_view(evaluation, sources.verdict.champion, gate.champion),
+        "nothing_yet": NOTHING_YET,
         "findings": findings(params, sources.adaptation, evaluation),
         "rules": [page_rows.rule_row(rule) for rule in sources.verdict.rules],
         "confidence": f"{100 * evaluation.confidence:g}%",

@@ -81,12 +81,17 @@ class CalibrationReport(Record):
 
 
 class EvaluatedDigests(Record):
-    """sha256 of what was evaluated and what came out."""
+    """sha256 of what was evaluated and what came out.
+
+    `champion_pin` and `champion_predictions` are null where no earlier release is pinned.
+    """
 
     data: str
     adapted: str
     splits: str
     predictions: str
+    champion_pin: str | None = None
+    champion_predictions: str | None = None
 
 
 class EvaluationReport(Report):

@@ -30,7 +30,11 @@ class RuleVerdict(Record):
 
 
 class JudgedDigests(Record):
-    """sha256 of everything the verdict rests on; export recomputes them."""
+    """sha256 of everything the verdict rests on; export recomputes them.
+
+    `champion_pin`, `champion_predictions` and `test_use` are null where no earlier release is pinned, and in verdicts
+    of an earlier Graft.
+    """
 
     data: str
     adapted: str
@@ -38,6 +42,9 @@ class JudgedDigests(Record):
     predictions: str
     evaluation: str
     gate_params: str
+    champion_pin: str | None = None
+    champion_predictions: str | None = None
+    test_use: str | None = None
 
 
 class Verdict(Report):

@@ -67,7 +67,7 @@ def outs_of(block: dict[str, Any]) -> set[str]:
 def test_every_input_of_a_stage_is_pinned_or_made_before_it() -> None:
     workspace = Workspace(Path())
     pinned = {workspace.engine, workspace.weights_pin, workspace.source_pin, workspace.splits_lock}
-    pinned |= {workspace.corrections, workspace.forgotten}
+    pinned |= {workspace.corrections, workspace.forgotten, workspace.champion_pin, workspace.test_use}
     made = {path.as_posix() for path in pinned} | {"${data.path}", "requirements.lock"}
     for stage, block in pipeline().items():
         for path in block["deps"]:

@@ -14,7 +14,7 @@ from tasks.adapt import adapt
 from tasks.evaluate import evaluate
 from tasks.params import AdaptParams, EvaluateParams, GateParams, Params
 from tasks.preprocess import Preprocess
-from tasks.reports import SplitReport, ValidationReport
+from tasks.reports import ChampionPin, SplitReport, TestUse, ValidationReport
 from tasks.reports.backbone import BackboneReport
 from tasks.tables import EMBEDDING_INDEX, ITEMS, PIXELS_SIDE, SPLITS, write_table
 from tasks.workspace import Workspace
@@ -86,6 +86,8 @@ def write_scene(
         left_out=[],
         out_of_fold=False,
     ).write(workspace.split_report)
+    ChampionPin().write(workspace.champion_pin)
+    TestUse().write(workspace.test_use)
     return workspace
 
 

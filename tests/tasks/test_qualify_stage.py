@@ -13,14 +13,16 @@ import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from champion_scene import enthrone, record_use
 from onnx import numpy_helper
 from small_workspace import change_params, picture, run_stages
 
 from tasks.digests import file_sha256
 from tasks.errors import DataError, StageInputError
 from tasks.release import manifest_sha256, verify_release
+from tasks.reports import Verdict
 from tasks.reports.qualification import Qualification
-from tasks.tables import PREDICTIONS, write_table
+from tasks.tables import CHAMPION_PREDICTIONS, PREDICTIONS, read_table, write_table
 from tasks.workspace import Workspace
 
 
@@ -186,3 +188,57 @@ def test_a_test_picture_that_changed_since_it_was_validated_is_named(finished: W
     picture("ember", 999).save(finished.root / "data" / "raw" / path)
     with pytest.raises(DataError, match=rf"{path} changed after the data were validated"):
         run_stages(finished, "qualify")
+
+
+# with a champion
+
+
+@pytest.fixture
+def challenging(finished: Workspace) -> Workspace:
+    """A second model with a release of its own, judged against the first, which is in production."""
+    enthrone(finished)
+    params = {"adapt": {"method": {"head": "ridge"}}, "gate": {"champion": {"refuse": [], "alpha": 0.2}}}
+    change_params(finished, params)
+    run_stages(finished, "adapt", "evaluate")
+    record_use(finished, use=2)
+    run_stages(finished, "gate", "export")
+    return finished
+
+
+def test_the_comparison_is_repeated_with_what_the_release_itself_answers(challenging: Workspace) -> None:
+    found = judged(challenging)
+    assert found.passed
+    check = next(check for check in found.checks if check.check == "champion")
+    champion = Verdict.read(challenging.verdict).champion
+    assert champion is not None
+    assert champion.use == 2
+    assert check.detail.startswith(f"{champion.outcome} (")
+    told, gated = check.detail.split("; gated ")
+    assert told == gated
+
+
+def test_a_release_that_answers_otherwise_than_what_was_compared_fails_the_comparison(challenging: Workspace) -> None:
+    """Its two classes change places: all that was right is wrong, and the champion is far ahead."""
+    change_json(challenging.release / "labels.json", lambda parts: parts["labels"].reverse())
+    reseal(challenging.release)
+    assert "champion" in failed(challenging)
+    texts = [
+        check.detail for check in Qualification.read(challenging.qualification).checks if check.check == "champion"
+    ]
+    assert texts[0].startswith("worse (")
+
+
+@pytest.mark.parametrize("name", ["champion_predictions", "evaluation"])
+def test_a_comparison_on_other_answers_than_the_gated_ones_is_refused(challenging: Workspace, name: str) -> None:
+    path: Path = getattr(challenging, name)
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(StageInputError, match=rf"{path.name} is not what the gate judged; run `graft adapt`"):
+        run_stages(challenging, "qualify")
+
+
+def test_answers_of_fewer_items_are_not_compared_with(challenging: Workspace) -> None:
+    answers = read_table(challenging.champion_predictions, CHAMPION_PREDICTIONS)
+    write_table(answers.slice(1), challenging.champion_predictions)
+    reseal(challenging.release, champion_predictions=file_sha256(challenging.champion_predictions))
+    with pytest.raises(StageInputError, match=r"has no answers of v3 to these 10 test items; run `graft adapt`"):
+        run_stages(challenging, "qualify")
