@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 WARN_AFTER = 0.75
 """Share of a test set's uses after which fresh test items are asked for in good time."""
@@ -41,5 +42,6 @@ def warning_use(uses: int) -> int:
     return math.ceil(WARN_AFTER * uses)
 
 
+@lru_cache(maxsize=64)
 def _harmonic(uses: int) -> float:
     return math.fsum(1 / use for use in range(1, uses + 1))

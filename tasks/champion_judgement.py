@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tasks import champion_reasons
 from tasks.alpha_spending import level_of_use
-from tasks.exact_size import USUAL_DISCORDANCE, critical_value
+from tasks.exact_size import critical_value, discordance_limit
 from tasks.intervals import Interval
 from tasks.paired_tests import items_to_settle, tango_bounds
 from tasks.params import ChampionRule
@@ -96,8 +96,7 @@ def decision_bounds(counts: PairedCounts, rule: ChampionRule, level: float) -> I
     Args:
         level: one-sided, in (0, 0.5).
     """
-    differing = counts.only_challenger + counts.only_champion
-    most = USUAL_DISCORDANCE if differing <= USUAL_DISCORDANCE / 2 * counts.items else 1.0
+    most = discordance_limit(counts.only_challenger + counts.only_champion, counts.items)
     return tango_bounds(counts, max(critical_value(counts.items, limit, level, most) for limit in (rule.margin, 0.0)))
 
 

@@ -25,13 +25,13 @@ def of_outcome(
     counts = comparison.counts
     if bounds is None or counts is None:
         return f"cannot be compared with {version}: {comparison.incomparable or 'there are no test items'}"
-    gain = comparison.macro_f1_gain
-    if outcome == "worse" and gain is not None and gain.high < -rule.margin:
+    (low, high), gain = bounds, comparison.macro_f1_gain
+    by_accuracy = high < 0 and low <= -rule.margin
+    if outcome == "worse" and not by_accuracy and gain is not None:
         span = f"{_signed(gain.low)} to {_signed(gain.high, -rule.margin)}"
         return (
             f"macro-F1 {_signed(gain.value)} against {version} ({span}), all below -{rule.margin:g}: worse ({MARGIN})"
         )
-    low, high = bounds
     shown = {
         "better": f"lower bound {_signed(low, 0)}",
         "equivalent": f"lower bound {_signed(low, -rule.margin)}",

@@ -6,15 +6,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from tasks.intervals import normal_quantile
+from tasks.intervals import normal_quantile, wilson_interval
 from tasks.metrics import FloatVector, IntVector
 from tasks.paired_tests import tango_statistic
 
 DISCORDANCES = 64
 """Shares of differing items that are looked at; the true one is not known."""
 
-USUAL_DISCORDANCE = 0.5
-"""Two models that are right on three quarters of the items each cannot differ on more than half."""
+DISCORDANCE_LIMITS = (0.5, 0.75, 1.0)
+"""Greatest shares of differing items that are reckoned with, so that a critical value serves many comparisons."""
+
+CERTAIN = 1 - 1e-6
+"""Confidence that the true share of differing items lies below the limit."""
 
 FAR = 9.0
 """Standard deviations beyond which a count is left out: 1e-18 of the probability."""
@@ -39,8 +42,18 @@ def error_rates(items: int, margin: float, critical: float, discordances: FloatV
     return np.array([_error_rate(items, lost, needed, margin, float(share)) for share in discordances])
 
 
+def discordance_limit(differing: int, items: int) -> float:
+    """Which of the limits the true share of differing items does not exceed, with near certainty.
+
+    >>> discordance_limit(15, 150), discordance_limit(60, 150), discordance_limit(5, 8)
+    (0.5, 0.75, 1.0)
+    """
+    upper = wilson_interval(differing, items, CERTAIN)[1]
+    return next((limit for limit in DISCORDANCE_LIMITS if upper <= limit), 1.0)
+
+
 @lru_cache(maxsize=4096)
-def critical_value(items: int, margin: float, level: float, most_discordance: float = USUAL_DISCORDANCE) -> float:
+def critical_value(items: int, margin: float, level: float, most_discordance: float) -> float:
     """The normal quantile, or what more it takes for an error rate of at most `level` at every discordance.
 
     Tango's statistic is normal only for many items; where few differ and the level is loose it can err too often.
@@ -49,7 +62,9 @@ def critical_value(items: int, margin: float, level: float, most_discordance: fl
     Args:
         margin: the loss that is still allowed, in [0, 1).
         level: one-sided, in (0, 0.5).
-        most_discordance: greatest share of differing items that is thought possible.
+        most_discordance: greatest true share of differing items that is reckoned with (`discordance_limit`).
+    Source: an exact unconditional test with Tango's statistic, its nuisance parameter confined to a confidence
+        interval as in Berger and Boos 1994, Journal of the American Statistical Association 89, 1012-1016.
     """
     quantile = normal_quantile(1 - 2 * level)
     shares = margin + (max(most_discordance, margin) - margin) * np.linspace(0, 1, DISCORDANCES) ** 2

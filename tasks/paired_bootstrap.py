@@ -33,10 +33,10 @@ def paired_macro_f1_interval(
         ValueError: the vectors differ in length or hold an index outside 0..classes-1.
     """
     method = "paired bootstrap, no narrower than tango"
-    gain = accuracy_gain(paired_counts(predicted == true, champion_predicted == true), confidence)
     value = macro_f1(confusion_matrix(true, predicted, classes)) - macro_f1(
         confusion_matrix(true, champion_predicted, classes)
     )
+    gain = accuracy_gain(paired_counts(predicted == true, champion_predicted == true), confidence)
     if not len(true):
         return Estimate(value=0.0, low=-1.0, high=1.0, method=method)
     differences = resampled_differences(true, predicted, champion_predicted, classes, samples, seed)
