@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from small_workspace import change_params, make_workspace
 
-from flows.inputs import memory_path, write_inputs
+from flows.inputs import memory_path, write_inputs, write_split_memory
 from flows.plan import restored
 from flows.state import StateRef
 from tasks.backbones.engine import installed_engine
@@ -17,6 +17,7 @@ from tasks.errors import DataError, ParamsError, WeightsError, WorkspaceError
 from tasks.grouping import item_columns
 from tasks.overlay import Forgotten, write_forgotten
 from tasks.params import Params, load_params, parse_params
+from tasks.reports.champion import ChampionPin, PinnedRelease, TestUse
 from tasks.reports.engine import Engine
 from tasks.reports.pins import SourcePin, WeightsPin
 from tasks.splitting import label_order
@@ -38,10 +39,34 @@ def test_a_fresh_run_pins_the_engine_the_weights_and_an_empty_memory(workspace: 
 
 def test_writing_again_touches_no_file(workspace: Workspace) -> None:
     pinned = [workspace.engine, workspace.weights_pin, workspace.source_pin, workspace.splits_lock]
+    pinned += [workspace.champion_pin, workspace.test_use]
     before = [path.stat() for path in pinned]
     write_inputs(workspace, load_params(workspace.params))
     after = [path.stat() for path in pinned]
     assert [(now.st_ino, now.st_mtime_ns) for now in after] == [(then.st_ino, then.st_mtime_ns) for then in before]
+
+
+def test_a_run_without_a_champion_and_before_any_judgement_pins_just_that(workspace: Workspace) -> None:
+    assert ChampionPin.read(workspace.champion_pin) == ChampionPin()
+    assert TestUse.read(workspace.test_use) == TestUse()
+
+
+def test_the_champion_and_the_use_of_the_test_set_stay_where_nobody_pins_anew(workspace: Workspace) -> None:
+    pin = ChampionPin(champion=PinnedRelease(version=3, manifest_sha256="3" * 64))
+    use = TestUse(test_set="7" * 64, model="8" * 64, use=4)
+    write_inputs(workspace, load_params(workspace.params), pin)
+    use.write(workspace.test_use)
+    write_inputs(workspace, load_params(workspace.params))
+    assert ChampionPin.read(workspace.champion_pin) == pin
+    assert TestUse.read(workspace.test_use) == use
+
+
+def test_the_split_memory_alone_leaves_the_champion_as_it_was_judged(workspace: Workspace) -> None:
+    workspace.champion_pin.write_text("{}")
+    workspace.splits_lock.unlink()
+    write_split_memory(workspace, load_params(workspace.params))
+    assert workspace.champion_pin.read_text() == "{}"
+    assert read_table(workspace.splits_lock, SPLIT_MEMORY).num_rows == 0
 
 
 def test_a_damaged_pin_is_written_anew(workspace: Workspace) -> None:

@@ -10,8 +10,9 @@ from toy_workspace import Toy
 
 from flows import cli, limits, outlook, plan
 from flows.dvc_commands import locked_stages
-from flows.outlook import Step, plan_steps, publish_step
+from flows.outlook import Outlook, Step, plan_steps, publish_step
 from flows.plan import plan_here
+from flows.result import RunResult
 from tasks.params import Params, parse_params
 from tasks.workspace import STAGES, Workspace
 
@@ -47,13 +48,12 @@ def test_dvc_lock_names_the_stages_that_have_a_result(finished: Toy) -> None:
     assert locked_stages(finished.workspace) == set()
 
 
-def test_publish_follows_what_qualifies(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, idle = Params(), [Step(stage, []) for stage in STAGES]
+def test_publish_follows_what_qualifies() -> None:
+    idle = [Step(stage, []) for stage in STAGES]
     running = [*idle[:-1], Step("qualify", ["params.yaml qualify modified"])]
-    assert publish_step(toy.workspace, params, running).reasons == ["if qualify passes another release"]
-    assert "store does not hold" in publish_step(toy.workspace, params, idle).reasons[0]
-    monkeypatch.setattr(outlook, "finished_result", lambda *_: object())
-    assert publish_step(toy.workspace, params, idle).reasons == []
+    assert publish_step(Outlook(running, None)).reasons == ["if qualify passes another release"]
+    assert "store does not hold" in publish_step(Outlook(idle, None)).reasons[0]
+    assert publish_step(Outlook(idle, RunResult(run_id="1", state="released"))).reasons == []
 
 
 @pytest.fixture
@@ -62,7 +62,8 @@ def short(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(limits, "free_bytes", lambda _: 2 * 10**9)
     params = parse_params({"limits": {"free_disk_gb": 99999}})
     monkeypatch.setattr(plan, "edited_params", lambda *_: plan_edits(params, toy.workspace))
-    monkeypatch.setattr(plan, "_steps", lambda *_: [Step("validate", []), Step("embed", ["data/raw modified"])])
+    steps = [Step("validate", []), Step("embed", ["data/raw modified"])]
+    monkeypatch.setattr(plan, "_outlook", lambda *_: Outlook(steps, None))
     return toy.workspace
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_workspace import make_workspace
 
-from flows import plan
+from flows import outlook, plan
 from flows.outlook import Step
 from flows.params_file import Edit
 from flows.plan import plan_here, restored
@@ -23,7 +23,7 @@ EDITS = [Edit(("split", "seed"), 77)]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from flows import plan
+from flows import outlook, plan
 from flows.params_file import Edit
 from tasks.workspace import Workspace
 
@@ -85,7 +85,7 @@ def test_what_a_person_saves_while_plan_runs_stays(
         return []
 
     monkeypatch.setattr(plan, "ensure_dvc", lambda _: [])
-    monkeypatch.setattr(plan, "plan_steps", saved_beside)
+    monkeypatch.setattr(outlook, "plan_steps", saved_beside)
     plan_here(workspace, EDITS)
     assert read_forgotten(workspace.forgotten) == [tombstone]
     assert workspace.params.read_text() == untouched + "# mine\n"
@@ -105,7 +105,7 @@ def test_a_plan_that_ends_leaves_params_as_they_were_and_no_backup(
 ) -> None:
     before = workspace.params.read_bytes()
     monkeypatch.setattr(plan, "ensure_dvc", lambda _: [])
-    monkeypatch.setattr(plan, "plan_steps", lambda _: [])
+    monkeypatch.setattr(outlook, "plan_steps", lambda _: [])
     plan_here(workspace, EDITS)
     assert workspace.params.read_bytes() == before
     assert [path.name for path in workspace.private.iterdir()] == ["lock"]
