@@ -1,7 +1,7 @@
 """Which items a test set held, small enough to be kept for each one: the smallest of its contents' digests.
 
 Digests are uniform, so the smallest of one set and of another are a fair sample of what both hold (bottom-k sketch).
-Up to 1,024 items the answer is exact; above, its standard error is about 2%.
+Up to 1,024 items the answer is exact; above, its standard error is about 2% between sets of like size.
 
 Source: Cohen and Kaplan, Summarizing data using bottom-k sketches, PODC 2007.
 """
