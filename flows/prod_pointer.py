@@ -75,32 +75,42 @@ def settle_pointer(workspace: Workspace, store: Path) -> list[str]:
     """Finish a change of production that was interrupted between history and pointer.
 
     Returns:
-        what is to be told of it, one line or none; that pointer and history belong to different checkouts is told
-        here, and left as it is.
+        what is to be told of it, one line or none; that pointer and history belong to different checkouts, or that the
+        pointer cannot be written, is told here, and left as it is.
     Raises:
         ReleaseError: the pointer cannot be read.
         WorkspaceError, StageInputError: the history cannot be read.
     """
-    if standing_of(read_prod(store), stage_history(workspace.root)) == "in step":
-        return []
     try:
-        with store_lock(store):
-            settled = settle_locked(workspace.root, store)
+        return settle_or_refuse(workspace.root, store)
     except ForeignPointer as err:
         return [str(err)]
     except OSError as err:
         return [f"{store / PROD} shows an earlier change than the history, and cannot be written: {err}"]
+
+
+def settle_or_refuse(root: Path, store: Path) -> list[str]:
+    """As `settle_pointer`, for who goes on to change production.
+
+    Raises:
+        ForeignPointer: the pointer shows what the history does not know.
+        OSError: the pointer cannot be written.
+    """
+    if standing_of(read_prod(store), stage_history(root)) == "in step":
+        return []
+    with store_lock(store):
+        settled = settle_locked(root, store)
     if settled and settled.completed:
-        tell_change(workspace.root, settled.completed)
+        tell_change(root, settled.completed)
     return [settled.line] if settled else []
 
 
 def settle_locked(root: Path, store: Path) -> Settled | None:
-    """As `settle_pointer`, for a caller that holds the store's lock, and tells others of a change when it let go.
+    """As `settle_or_refuse`, for a caller that holds the store's lock, and tells others of a change when it let go.
 
     Raises:
         ForeignPointer: the pointer shows what the history does not know.
-        ReleaseError, WorkspaceError, StageInputError: as `settle_pointer`.
+        ReleaseError, WorkspaceError, StageInputError: as `settle_or_refuse`.
     """
     pointer, changes = read_prod(store), stage_history(root)
     standing = standing_of(pointer, changes)

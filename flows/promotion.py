@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.actor import one_line
-from flows.prod_pointer import settle_pointer
+from flows.prod_pointer import settle_or_refuse
 from flows.records import StageChange, VersionRecord
 from flows.served_release import check_servable
 from flows.stage_change import StageMove, Wish, change_stage
@@ -48,7 +48,7 @@ def promotion(
     said, by = one_line(reason, "--reason"), one_line(actor, "--who")
     known = versions(root)
     wanted = among(known, version)
-    for line in settle_pointer(workspace, store):
+    for line in settle_or_refuse(root, store):
         say(line, "warning")
 
     def judge(present: StageChange | None) -> bool:

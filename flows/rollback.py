@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.actor import one_line
-from flows.prod_pointer import settle_pointer
+from flows.prod_pointer import settle_or_refuse
 from flows.records import StageChange
 from flows.served_release import check_servable
 from flows.stage_change import StageMove, Wish, change_stage
@@ -36,7 +36,7 @@ def rolled_back(workspace: Workspace, params: Params, reason: str, actor: str, v
     """As `rollback`; also says whether anything changed."""
     root, store = workspace.root, workspace.store(params.publish.store)
     said, by = one_line(reason, "--reason"), one_line(actor, "--who")
-    for line in settle_pointer(workspace, store):
+    for line in settle_or_refuse(root, store):
         say(line, "warning")
     changes = stage_history(root)
     target = _target(root, changes, version)

@@ -1,0 +1,210 @@
+"""A registry made in code: tiny releases that ONNX Runtime really answers, versions, and the commands as processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from flows.promotion import promote
+from flows.records import StageChange, VersionRecord
+from flows.rollback import rollback
+from flows.stage_history import stage_history
+from flows.store import publish_release
+from flows.versions import register
+from tasks.digests import file_sha256
+from tasks.golden import golden_files
+from tasks.params import Params, load_params
+from tasks.preprocess import Preprocess
+from tasks.release import manifest_sha256
+from tasks.release_run import ReleaseRun, golden_cases
+from tasks.reports import Verdict, write_bytes
+from tasks.reports.comparison import ChampionVerdict
+from tasks.reports.estimate import Estimate
+from tasks.reports.manifest import Manifest, ReleaseMetrics, SourceDigests
+from tasks.reports.qualification import Check, Qualification
+from tasks.reports.release_parts import Labels
+from tasks.reports.verdict import JudgedDigests, RuleVerdict
+from tasks.workspace import Workspace
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CROP = 8
+
+
+def estimate(value: float) -> Estimate:
+    return Estimate(value=value, low=value - 0.05, high=min(1.0, value + 0.04), method="wilson")
+
+
+def make_servable(folder: Path, seed: int, labels: tuple[str, ...] = ("ember", "ocean"), **verdict: Any) -> Path:
+    """A whole release whose model is a few numbers drawn from `seed`, and its qualification beside it."""
+    release = folder / "release"
+    (release / "golden").mkdir(parents=True)
+    onnx.save(_graph(seed, len(labels)), release / "model.onnx")
+    preprocess = Preprocess(resize=CROP, crop=CROP, mean=(0.0,) * 3, std=(1.0,) * 3)
+    write_bytes(release / "preprocess.json", preprocess.model_dump_json().encode())
+    Labels(labels=list(labels)).write(release / "labels.json")
+    files = [shutil.copy(file, release / "golden") for file in golden_files()[:2]]
+    golden_cases(ReleaseRun(release), [Path(file) for file in files]).write(release / "golden" / "golden.json")
+    blank = dict.fromkeys(JudgedDigests.model_fields, "0")
+    rule = RuleVerdict(
+        rule="accuracy", value=0.9, limit=0.8, margin=0.1, judged_on="point", passed=True, reason="accuracy 0.900"
+    )
+    sources = {name: f"{name}-{seed}" for name in SourceDigests.model_fields}
+    Manifest(
+        name="made-up",
+        graft_version="0",
+        files={
+            path.relative_to(release).as_posix(): file_sha256(path) for path in release.rglob("*") if path.is_file()
+        },
+        digests=SourceDigests(**sources),
+        metrics=ReleaseMetrics(test_items=100, accuracy=estimate(0.9), macro_f1=estimate(0.9)),
+        verdict=Verdict(
+            passed=True,
+            rules=[rule],
+            reasons=[],
+            digests=JudgedDigests(**blank),
+            champion=ChampionVerdict(**{"outcome": "better", "promotable": True, **verdict}),
+        ),
+    ).write(release / "manifest.json")
+    checks = [Check(check="parity", passed=True, detail="0 top-1 flips")]
+    Qualification(passed=True, manifest_sha256=manifest_sha256(release), checks=checks).write(
+        folder / "qualification.json"
+    )
+    return release
+
+
+def _graph(seed: int, classes: int) -> onnx.ModelProto:
+    """uint8 NHWC `image` to `logits` and `probabilities` by the mean colour."""
+    numbers = np.random.default_rng(seed)
+    weights = numpy_helper.from_array(numbers.normal(size=(3, classes)).astype(np.float32), "weights")
+    axes = numpy_helper.from_array(np.array([1, 2], dtype=np.int64), "axes")
+    nodes = [
+        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["real", "axes"], ["colour"], keepdims=0),
+        helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", CROP, CROP, 3])
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", classes]) for name in ("logits", "probabilities")
+    ]
+    graph = helper.make_graph(nodes, "tiny", [image], outputs, [weights, axes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 10
+    return model
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A checkout with a release store; `folder` holds what is not part of it."""
+
+    workspace: Workspace
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        return self.workspace.root
+
+    @property
+    def store(self) -> Path:
+        return self.root / "releases"
+
+    @property
+    def params(self) -> Params:
+        return load_params(self.workspace.params)
+
+    def publish(self, seed: int, **more: Any) -> VersionRecord:
+        """Put a release into the store and register it; it was judged against what is in production, and is better."""
+        labels = more.pop("labels", ("ember", "ocean"))
+        release = make_servable(self.folder / f"release-{seed}", seed, labels)
+        digest = publish_release(release, release.parent / "qualification.json", self.store).name
+        history = self.history()
+        champion = history[-1].manifest_sha256 if history else None
+        fields: dict[str, Any] = {
+            "champion": champion,
+            "outcome": "better" if champion else "first",
+            "promotable": True,
+            **more,
+        }
+        return register(self.root, lambda number: record(number, digest, **fields))
+
+    def history(self) -> list[StageChange]:
+        return stage_history(self.root)
+
+    def promote(self, version: str, reason: str = "it is better", force: bool = False) -> StageChange:
+        return promote(self.workspace, self.params, version, reason, "Ann", force)
+
+    def rollback(self, version: str | None = None) -> StageChange:
+        return rollback(self.workspace, self.params, "it was wrong", "Ben", version)
+
+    def graft(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command line, in a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            cwd=self.root,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same, not waited for."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            cwd=self.root,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "GRAFT_", "DVC_"))}
+    return {**kept, "PYTHONPATH": str(REPOSITORY)}
+
+
+def record(number: int, digest: str, **more: Any) -> VersionRecord:
+    """A version's record."""
+    fields: dict[str, Any] = {
+        "name": "made-up",
+        "model_sha256": digest[::-1],
+        "data_digest": "d" * 64,
+        "params_sha256": "e" * 64,
+        "run_id": "run",
+        "branch": None,
+        "commit": None,
+        "in_place": False,
+        "accuracy": estimate(0.9),
+        "macro_f1": estimate(0.88),
+        "test_items": 100,
+        "outcome": "better",
+        "promotable": True,
+        "champion": None,
+        "graft_version": "0.2.0",
+        "by": "Ann",
+        "why": "a test",
+        "at": "2026-11-21T08:00:00Z",
+    }
+    return VersionRecord(version=number, manifest_sha256=digest, **{**fields, **more})
+
+
+def make_scene(folder: Path) -> Scene:
+    """An empty registry."""
+    root = folder / "checkout"
+    root.mkdir(parents=True)
+    (root / "params.yaml").write_text("schema_version: 2\n")
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    for arguments in (["init", "--quiet"], ["config", "user.name", "Ann Owner"], ["config", "user.email", "a@b.c"]):
+        subprocess.run(["git", *arguments], cwd=root, check=True)
+    return Scene(Workspace(root), folder)
