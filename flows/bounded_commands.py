@@ -15,6 +15,12 @@ from flows.state import MISLEADING
 from tasks.errors import WorkspaceError
 
 TAIL_LINES = 5
+_ADVICE = {
+    "fatal: Could not read from remote repository.",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+}
+"""What git says after every failure to connect, whatever the reason."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Ended:
         if self.code is None:
             return "it did not answer in time"
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        lines = [line for line in lines if line not in _ADVICE] or lines
         return "; ".join(lines[-TAIL_LINES:]) or f"it ended with code {self.code} and no word"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.dvc_commands import run_dvc
 from flows.state import run_git
+from flows.tracked_data import tracked_data
 from tasks.backbones.weights import SUFFIXES
 from tasks.params import Params
 from tasks.workspace import Workspace
@@ -35,28 +36,20 @@ def kept_in_place(workspace: Workspace, params: Params) -> list[str]:
 
 def _reason(workspace: Workspace, key: str, path: Path, mend: str) -> list[str]:
     shown = workspace.relative(path)
-    if not path.resolve().is_relative_to(workspace.root.resolve()):
-        return [f"{key} is {shown}, outside of the checkout; {mend}"]
-    tracker = dvc_file_of(workspace, path)
-    if tracker is not None:
-        told = json.loads(run_dvc(workspace, "status", "--json", workspace.relative(tracker)))
-        if not told:
-            return []
-        return [
-            f"{key} is {shown}, which changed since DVC was told of it; `dvc add {workspace.relative(tracker)[:-4]}`"
-        ]
-    return [] if _in_git(workspace.root, path) else [f"{key} is {shown}, neither under DVC nor in git; {mend}"]
+    tracked = tracked_data(workspace, path)
+    if tracked is None:
+        if not path.resolve().is_relative_to(workspace.root.resolve()):
+            return [f"{key} is {shown}, outside of the checkout; {mend}"]
+        return [] if _in_git(workspace.root, path) else [f"{key} is {shown}, neither under DVC nor in git; {mend}"]
+    # A run's worktree reads what the .dvc file names, from a copy that was made of it.
+    if workspace.home != workspace.root or not _changed(workspace, tracked.dvc_file):
+        return []
+    place = workspace.relative(tracked.path)
+    return [f"{key} is {shown}, which changed since DVC was told of it; `dvc add {place}` and commit {place}.dvc"]
 
 
-def dvc_file_of(workspace: Workspace, path: Path) -> Path | None:
-    """The .dvc file that tracks a path of the checkout, or a folder around it."""
-    for place in (path, *path.parents):
-        if place == workspace.root or not place.is_relative_to(workspace.root):
-            return None
-        tracker = place.with_name(f"{place.name}.dvc")
-        if tracker.is_file():
-            return tracker
-    return None
+def _changed(workspace: Workspace, dvc_file: Path) -> bool:
+    return bool(json.loads(run_dvc(workspace, "status", "--json", workspace.relative(dvc_file))))
 
 
 def _in_git(root: Path, path: Path) -> bool:
