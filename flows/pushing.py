@@ -155,7 +155,7 @@ def _pushed_once(params: Params, root: Path, remote: str) -> list[str] | None:
         return None
     if not ended.ok:
         raise _NotPushed(f"{', '.join(_shown(lacking))} to {remote}: {_rejections(ended) or ended.why}")
-    run_git(root, "update-ref", _tracking(remote), wanted[REF])
+    run_git(root, "update-ref", tracking_ref(remote), wanted[REF])
     return [f"{name} to {remote}" for name in _shown(lacking)]
 
 
@@ -199,7 +199,7 @@ def _fetched(root: Path, remote: str, seconds: float) -> str | None:
 
 def _fetch(root: Path, remote: str, seconds: float) -> Ended:
     # A pattern, as a remote without a registry is none that fails.
-    spec = f"+{REF}*:{_tracking(remote)}*"
+    spec = f"+{REF}*:{tracking_ref(remote)}*"
     return git_remotely(root, seconds, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, spec)
 
 
@@ -226,7 +226,7 @@ def _has_all_tags(root: Path, name: str) -> bool:
 
 def _taken_over(root: Path, remote: str) -> list[str]:
     """Merge what was fetched; lines for versions that were renumbered."""
-    theirs = run_git(root, "rev-parse", "--verify", "--quiet", _tracking(remote), check=False).stdout.decode().strip()
+    theirs = run_git(root, "rev-parse", "--verify", "--quiet", tracking_ref(remote), check=False).stdout.decode().strip()
     lines: list[str] = []
     for attempt in range(ROUNDS):
         if not theirs:
@@ -241,7 +241,7 @@ def _taken_over(root: Path, remote: str) -> list[str]:
     return lines
 
 
-def _tracking(remote: str) -> str:
+def tracking_ref(remote: str) -> str:
     """Where the remote's registry was last seen."""
     return f"refs/graft/remotes/{remote}/state"
 
