@@ -116,6 +116,7 @@ def made_ready(workspace: Workspace, edits: Sequence[Edit]) -> Params:
 
 def _ended_early(home: Workspace, run_id: str, state: Literal["refused", "failed"], reason: str) -> RunResult:
     """What ended before the corridor, as it is kept of every run."""
+    get_run_logger().error("%s", reason)
     result = RunResult(run_id=run_id, state=state, reasons=reason.splitlines(), stopped_in="preparation")
     result.write(home.run_result(run_id))
     return result
