@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from flows.records import StageChange, VersionRecord
+from flows.records import StageChange, VersionRecord, now_text
 from flows.stage_history import live_at
 from flows.text_lines import hanging, time_text
 from flows.versions import NOTHING_PUBLISHED, version_name
@@ -61,15 +61,20 @@ def history_text(view: HistoryView) -> str:
     return "\n".join(lines)
 
 
-def live_line(view: HistoryView) -> str:
-    """What is, or was, in production."""
-    then = f" at {time_text(view.at)}" if view.at else ""
-    was = "was" if view.at else "is"
+def live_line(view: HistoryView, now: str | None = None) -> str:
+    """What is, or was, in production.
+
+    Args:
+        now: the present time as records hold it; default: the clock's.
+    """
+    ahead = view.at is not None and view.at > (now or now_text())
+    was = "was" if view.at and not ahead else "is"
+    then = f" at {time_text(view.at)}" if view.at and not ahead else ""
+    yet = f" ({time_text(view.at)} is yet to come)" if view.at and ahead else ""
     if view.live is None:
-        return f"nothing {was} in production{then}"
+        return f"nothing {was} in production{then}{yet}"
     forced = ", promoted by force" if view.live.forced else ""
-    since = f"since {time_text(view.live.at)}{forced}"
-    return f"{version_name(view.live.version)} {was} in production{then}, {since}"
+    return f"{version_name(view.live.version)} {was} in production{then}, since {time_text(view.live.at)}{forced}{yet}"
 
 
 def change_lines(changes: Sequence[StageChange]) -> list[str]:

@@ -67,6 +67,18 @@ def promotion(
     return change_stage(root, store, wish, judge)
 
 
+def catch_up(workspace: Workspace, params: Params) -> list[str]:
+    """Take over what other machines published and promoted, so that a promotion is decided on what is live now.
+
+    Returns:
+        a line where the remote could not be asked; the decision then rests on what is known here.
+    """
+    from flows.pushing import fetch_state
+
+    unknown = fetch_state(workspace, params)
+    return [unknown] if unknown else []
+
+
 def refusal(
     wanted: VersionRecord,
     present: StageChange | None,

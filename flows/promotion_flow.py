@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows.actor import actor_of
-from flows.promotion import promotion
+from flows.promotion import catch_up, promotion
 from flows.rollback import rolled_back
 from flows.stage_change import StageMove, move_text
 from tasks.errors import GraftError, Refusal
@@ -40,6 +40,8 @@ def promote_flow(
     home = Workspace.find()
     try:
         params = load_params(home.params)
+        for line in catch_up(home, params):
+            get_run_logger().warning(line)
         return _done(promotion(home, params, version, reason, actor_of(home.root, who), force))
     except GraftError as err:
         return _ended(err)

@@ -19,6 +19,7 @@ from flows.journal import HISTORY, Journal
 from flows.records import StageChange, VersionRecord
 from flows.redaction import secrets_of
 from flows.registry_refs import HEADS, TAGS, complete, local_refs, own_records, registry_tags_of
+from flows.remote_registry import seen_at
 from flows.run_branch import PREFIX
 from flows.state import REF, StateMoved, run_git
 from flows.state_merge import merge_state
@@ -83,10 +84,14 @@ def fetch_state(workspace: Workspace, params: Params, seconds: float = FETCH_SEC
 def push_pending(workspace: Workspace, params: Params) -> Pushed:
     """Push everything that was published here and is not at the remotes yet. Repeated, it finds nothing to do.
 
+    What an interrupted publish left undone is completed first.
+
     Raises:
         WorkspaceError, StageInputError: the registry here cannot be read.
     """
     root, settings = workspace.root, dvc_settings(workspace)
+    for line in complete(root):
+        say(line)
     store = params.publish.dvc_remote or settings.get("core", {}).get("remote")
     remote = params.publish.git_remote if params.publish.git_remote in git_remotes(root) else None
     if store is None and remote is None:
@@ -155,7 +160,7 @@ def _pushed_once(params: Params, root: Path, remote: str) -> list[str] | None:
         return None
     if not ended.ok:
         raise _NotPushed(f"{', '.join(_shown(lacking))} to {remote}: {_rejections(ended) or ended.why}")
-    run_git(root, "update-ref", tracking_ref(remote), wanted[REF])
+    run_git(root, "update-ref", seen_at(remote), wanted[REF])
     return [f"{name} to {remote}" for name in _shown(lacking)]
 
 
@@ -199,7 +204,7 @@ def _fetched(root: Path, remote: str, seconds: float) -> str | None:
 
 def _fetch(root: Path, remote: str, seconds: float) -> Ended:
     # A pattern, as a remote without a registry is none that fails.
-    spec = f"+{REF}*:{tracking_ref(remote)}*"
+    spec = f"+{REF}*:{seen_at(remote)}*"
     return git_remotely(root, seconds, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, spec)
 
 
@@ -226,7 +231,7 @@ def _has_all_tags(root: Path, name: str) -> bool:
 
 def _taken_over(root: Path, remote: str) -> list[str]:
     """Merge what was fetched; lines for versions that were renumbered."""
-    theirs = run_git(root, "rev-parse", "--verify", "--quiet", tracking_ref(remote), check=False).stdout.decode().strip()
+    theirs = run_git(root, "rev-parse", "--verify", "--quiet", seen_at(remote), check=False).stdout.decode().strip()
     lines: list[str] = []
     for attempt in range(ROUNDS):
         if not theirs:
@@ -239,11 +244,6 @@ def _taken_over(root: Path, remote: str) -> list[str]:
                 raise
     complete(root)
     return lines
-
-
-def tracking_ref(remote: str) -> str:
-    """Where the remote's registry was last seen."""
-    return f"refs/graft/remotes/{remote}/state"
 
 
 def _shown(refs: Sequence[str] | dict[str, str]) -> list[str]:

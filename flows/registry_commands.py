@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.options import JsonOption, WorkspaceOption
+from flows.remote_registry import lags_behind
 from flows.stage_change import StageMove, move_text
 from tasks.params import Params, load_params
 from tasks.reports.document import Report
@@ -95,10 +96,13 @@ def promote(
 ) -> None:
     """Put a published version into production. Exit code 2: its verdict does not allow it."""
     from flows.actor import actor_of
-    from flows.promotion import promotion
+    from flows.promotion import catch_up, promotion
 
     here, params = _opened(workspace)
-    _tell(promotion(here, params, version, reason, actor_of(here.root, who), force), as_json)
+    for line in catch_up(here, params):
+        say(line, "warning")
+    move = promotion(here, params, version, reason, actor_of(here.root, who), force)
+    _tell(here, params, move, as_json)
 
 
 def rollback(
@@ -115,7 +119,8 @@ def rollback(
     from flows.rollback import rolled_back
 
     here, params = _opened(workspace)
-    _tell(rolled_back(here, params, reason, actor_of(here.root, who), version), as_json)
+    move = rolled_back(here, params, reason, actor_of(here.root, who), version)
+    _tell(here, params, move, as_json)
 
 
 def _opened(workspace: Path | None) -> tuple[Workspace, Params]:
@@ -123,8 +128,11 @@ def _opened(workspace: Path | None) -> tuple[Workspace, Params]:
     return here, load_params(here.params)
 
 
-def _tell(move: StageMove, as_json: bool) -> None:
+def _tell(here: Workspace, params: Params, move: StageMove, as_json: bool) -> None:
     _print(move, move_text(move), as_json)
+    remote = params.publish.git_remote
+    if move.moved and lags_behind(here.root, remote):
+        say(f"git's remote {remote} does not know of it yet; `graft push` tells it")
 
 
 def _print(document: Report, text: str, as_json: bool) -> None:

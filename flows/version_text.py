@@ -16,8 +16,8 @@ from tasks.reports.estimate import Estimate
 def show_text(view: VersionView) -> str:
     """All of a version but what its params have in common with the defaults."""
     lines = [f"{version_name(view.version)}  {view.name}@v{view.version}.0.0", *keyed("production", _production(view))]
-    lines += keyed("release", view.release or "no longer in the store")
-    lines += keyed("manifest", view.manifest_sha256)
+    # Unbroken, to be copied.
+    lines += [f"{'release'.ljust(KEY_WIDTH)}{view.release or view.manifest_sha256 + ' (not in the store)'}"]
     lines += keyed("accuracy", f"{_estimate(view.accuracy)}, {counted(view.test_items, 'test item')}")
     lines += keyed("macro-F1", _estimate(view.macro_f1))
     lines += keyed("verdict", _verdict(view))
@@ -31,6 +31,8 @@ def show_text(view: VersionView) -> str:
     lines += keyed("code", f"Graft {view.graft_version}" + (f", {view.digests.code}" if view.digests else ""))
     lines += keyed("published", f"{time_text(view.at)} by {view.by}: {view.why}")
     lines += keyed("run", view.run_id)
+    if view.pushed is not None:
+        lines += keyed("remote", "pushed" if view.pushed else "not pushed yet (`graft push`)")
     if view.labels is not None:
         lines += keyed("classes", f"{len(view.labels)}: {', '.join(view.labels)}")
     lines += _params(view)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.records import StageChange, VersionRecord
+from flows.remote_registry import pushed_versions
 from flows.stage_history import spans
 from flows.store import stored_release
 from flows.version_files import version_report
@@ -33,12 +34,13 @@ class VersionView(Report):
     """`graft show --json`.
 
     Attributes:
-        release: its folder in the store; null where it is not there, and `missing` says so.
+        release: its folder in the store, from the workspace on where it lies inside; null where it is not there.
         missing: what could not be told and why: a release that is gone, a commit that is elsewhere.
         digests, verdict, labels: from the release, else from the run's commit; null where both are out of reach.
         params: that made the result, {"section.key": value}; null where the run's commit is not here.
         champion_version: what it was judged against; null: nothing was in production, or an unknown release was.
-        reproducible_elsewhere: the data are under DVC; null: they lay in place, or there is no commit.
+        reproducible_elsewhere: the run's commit and the data it names can be had on another machine.
+        pushed: git's remote held it when it was last seen; null: there is no remote.
         promotions: every change that put it into production, forced ones marked.
     """
 
@@ -65,6 +67,7 @@ class VersionView(Report):
     commit: str | None
     graft_version: str
     reproducible_elsewhere: bool
+    pushed: bool | None
     by: str
     why: str
     at: str
@@ -95,17 +98,19 @@ def view_of(
     made_with = version_params(workspace.root, record)
     if made_with is None:
         missing.append(_no_params(record))
+    pushed = pushed_versions(workspace.root, params.publish.git_remote)
     numbers = {one.manifest_sha256: one.version for one in known}
     shared = {name: getattr(record, name) for name in VersionRecord.model_fields if name in VersionView.model_fields}
     return VersionView(
         **shared,
-        release=str(folder) if folder.is_dir() else None,
+        release=workspace.relative(folder) if folder.is_dir() else None,
         champion_version=numbers.get(record.champion or ""),
         params=made_with,
         digests=manifest.digests if manifest else None,
         labels=labels,
         verdict=manifest.verdict if manifest else None,
         reproducible_elsewhere=not record.in_place and record.commit is not None,
+        pushed=None if pushed is None else record.manifest_sha256 in pushed,
         in_production=[Span(since=since, until=until) for since, until in spans(changes, record.manifest_sha256)],
         promotions=[change for change in changes if change.manifest_sha256 == record.manifest_sha256],
         missing=missing,
