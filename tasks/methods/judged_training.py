@@ -34,7 +34,7 @@ from tasks.stage import Progress, say
 
 if TYPE_CHECKING:
     from tasks.methods.network_run import NetworkRun
-    from tasks.training.loop import TrainingOutcome
+    from tasks.training.history import TrainingOutcome
 
 Probe = Callable[[LabelledFeatures], LinearHead]
 """Fits the linear probe to some of the items."""
@@ -55,7 +55,7 @@ def trained_network(
         judge: False trains on all items to the last epoch, as a baseline beside the model.
         wanted: asked once the network is judged; one that is not wanted is neither trained on all items nor exported.
     """
-    run = _network(data, settings, pretrained, "adapt.method" if judge else "adapt.from_scratch_settings")
+    run = network_of(data, settings, pretrained, "adapt.method" if judge else "adapt.from_scratch_settings")
     judging = judging_of(data, settings) if judge else NOT_JUDGED
     progress = Progress("adapt", _steps(data, settings, judging))
     judged = _judged(run, data, settings, judging, probe, pretrained, progress, ignore)
@@ -99,7 +99,7 @@ def judged_training(
     Args:
         on_epoch: hears of each judged epoch; under cross-validation of the first fold's.
     """
-    run, judging = _network(data, settings, pretrained, "adapt.method"), judging_of(data, settings)
+    run, judging = network_of(data, settings, pretrained, "adapt.method"), judging_of(data, settings)
     progress = Progress("adapt", _steps(data, settings, judging, final=False))
     return _judged(run, data, settings, judging, probe, pretrained, progress, on_epoch)
 
@@ -110,8 +110,11 @@ def features_on(data: LabelledImages, rows: IntVector) -> LabelledFeatures:
     return LabelledFeatures(items.features[rows], items.labels[rows], items.groups[rows], len(items.names))
 
 
-def _network(data: LabelledImages, settings: TrainingParams, pretrained: bool, section: str) -> NetworkRun:
-    """Torch is imported here: the linear probe's way stays without it."""
+def network_of(data: LabelledImages, settings: TrainingParams, pretrained: bool, section: str) -> NetworkRun:
+    """A network to be trained, from the backbone's weights or random ones.
+
+    Torch is imported here: the linear probe's way stays without it.
+    """
     from tasks.backbones.weights import LoadedWeights, load, locate
     from tasks.stage import without_collector
 
@@ -119,7 +122,7 @@ def _network(data: LabelledImages, settings: TrainingParams, pretrained: bool, s
         from tasks.methods.network_run import NetworkRun
 
     if not pretrained:
-        return NetworkRun(data, settings, LoadedWeights(None, "random", data.preprocess), settings.seed, section)
+        return NetworkRun(data, settings, LoadedWeights(None, "random", data.preprocess), settings.seed, section, False)
     weights = load(data.backbone, locate(data.backbone, data.root))
     if weights.sha256 != data.weights_sha256:
         raise StageInputError(

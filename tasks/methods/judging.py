@@ -16,7 +16,7 @@ from tasks.reports.training import EpochScore, JudgedBy, ProbeComparison
 from tasks.temperature import calibrated_log_losses
 
 if TYPE_CHECKING:
-    from tasks.training.loop import TrainingOutcome
+    from tasks.training.history import TrainingOutcome
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,8 +16,11 @@ from tasks.backbones.bodies import body_of
 from tasks.backbones.registry import find_backbone
 from tasks.backbones.torch_export import export_body
 from tasks.backbones.weights import LoadedWeights
+from tasks.errors import ParamsError
 from tasks.methods.contract import LinearHead
 from tasks.methods.network_contract import LabelledImages
+from tasks.methods.training_launch import train_in_processes
+from tasks.methods.training_order import TrainingOrder, write_order
 from tasks.metrics import IntVector
 from tasks.params import TrainingParams
 from tasks.reports.training import BlockState
@@ -22,11 +28,13 @@ from tasks.threads import worker_threads
 from tasks.training.determinants import TrainingItems
 from tasks.training.examples import Examples
 from tasks.training.freezing import block_states, depth_of, freeze, training_mode
+from tasks.training.history import TrainingOutcome
 from tasks.training.image_store import ImageStore
 from tasks.training.kept_activations import keep_activations
-from tasks.training.loop import OnEpoch, OnStep, TrainingOutcome, train
+from tasks.training.loop import OnEpoch, OnStep, train
 from tasks.training.network import Network
 from tasks.training.pixels import PixelExamples
+from tasks.training.precision import joined_processes
 from tasks.training.prefix import split_network
 
 SMALL_IMAGE = 112
@@ -42,6 +50,7 @@ class NetworkRun:
         blocks: its blocks and the head, with what is trained of them.
         numerics: device, precision and memory format of the last training.
         views: how many variants of an image are kept below the frozen part; 0: nothing is kept.
+        kept: name of the folder that they are kept in; None: nothing is kept.
     """
 
     def __init__(
@@ -51,18 +60,20 @@ class NetworkRun:
         weights: LoadedWeights,
         seed: int = 0,
         section: str = "adapt.method",
+        pretrained: bool = True,
     ) -> None:
         """
         Args:
             weights: what training starts from.
             seed: of random ones, where their state is None; 0 gives those that the frozen features were computed with.
+            pretrained: whether they are the backbone's.
             section: of params.yaml, where the settings stand; for messages.
         Raises:
             ParamsError: the settings do not fit the network.
             WeightsError: the weights do not.
         """
         self._data, self._settings = data, in_numbers_that_gain(settings, data.preprocess.crop)
-        self._section = section
+        self._section, self._pretrained = section, pretrained
         torch.set_num_threads(training_threads(settings, data.preprocess.crop, data.threads))
         self._row = find_backbone(data.backbone.name)
         self.body = body_of(self._row, weights, seed)
@@ -75,6 +86,7 @@ class NetworkRun:
         }
         self.blocks: list[BlockState] = block_states(self.body, self._head(None), self._depth)
         self.numerics: dict[str, str] = {}
+        self.kept: str | None = None
         self._trunk, self._examples, self.views = self._what_an_epoch_computes()
 
     def train(
@@ -94,6 +106,9 @@ class NetworkRun:
             head: what the head starts from; None: random weights.
             until, on_step, on_epoch, multipliers: see `tasks.training.loop.train`.
             settings: in place of the run's own, where they differ in how long training lasts.
+        Raises:
+            ParamsError: training diverged, or more processes are asked for than there are GPUs.
+            StageFailed: a process of several died twice.
         """
         self.body.load_state_dict(self._start)
         network = Network(self._trunk, self._head(head), self._settings.dropout)
@@ -112,6 +127,7 @@ class NetworkRun:
             section=self._section,
             on_step=on_step,
             on_epoch=on_epoch,
+            spread=partial(self._spread, learn, judge, head, until, asked, multipliers, on_step, on_epoch),
         )
         self._flush()
         self.numerics = {
@@ -121,6 +137,37 @@ class NetworkRun:
         }
         weight, bias = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
         return outcome, LinearHead(weight.copy(), bias.copy())
+
+    def _spread(
+        self,
+        learn: IntVector,
+        judge: IntVector | None,
+        head: LinearHead | None,
+        until: int | None,
+        settings: TrainingParams,
+        multipliers: Sequence[float] | None,
+        on_step: OnStep,
+        on_epoch: OnEpoch,
+    ) -> None:
+        """Have this very training done by as many processes as the settings say."""
+        from tasks.methods import training_rank
+
+        processes, gpus = settings.processes, torch.cuda.device_count()
+        if 0 < gpus < processes:
+            raise ParamsError(
+                f"{self._section}.processes is {processes}, one a GPU, and this machine has {gpus}; set it to {gpus}"
+            )
+        # What this process could not keep, those that it starts shall not try to.
+        run_settings = self._settings if self.kept else self._settings.model_copy(update={"keep_frozen": "never"})
+        order = TrainingOrder(
+            self._data, run_settings, self._pretrained, self._section, self.kept, learn, judge, head, until, settings,
+            multipliers,
+        )  # fmt: skip
+        threads = training_threads(settings, self._data.preprocess.crop, self._data.threads)
+        with TemporaryDirectory(prefix="graft-training-") as folder:
+            file = Path(folder) / "order.pt"
+            write_order(order, file)
+            train_in_processes(file, processes, threads, on_step, on_epoch, training_rank.__name__)
 
     def exported(self) -> tuple[bytes, bytes]:
         """The body as it is now: a safetensors file, and an ONNX feature graph."""
@@ -144,7 +191,8 @@ class NetworkRun:
     def _what_an_epoch_computes(self) -> tuple[nn.Module, Examples, int]:
         """The trained part over kept activations where something frozen lies below it, else all over pixels."""
         data, settings, items = self._data, self._settings, self._data.items
-        store = ImageStore.under(data.cache / "images", data.preprocess, round(settings.frozen_cache_gb * 1e9))
+        room = round(settings.frozen_cache_gb * 1e9 / joined_processes())
+        store = ImageStore.under(data.cache / "images", data.preprocess, room)
         self._flush = store.flush
         pixels = PixelExamples(data.files, items.sha256, data.preprocess, settings, data.threads, store)
         whole = Network(self.body, self._head(None), settings.dropout)
@@ -162,16 +210,16 @@ class NetworkRun:
         store.flush()
         if kept is None:
             return self.body, pixels, 0
-        self._determinants["activations"] = kept.folder.name
+        self._determinants["activations"] = self.kept = kept.folder.name
         return suffix, kept, max(1, kept.views)
 
 
 def training_threads(settings: TrainingParams, crop: int, limit: int) -> int:
-    """Threads of one operation: as set, else 1 for small images, else as many as the stage may use.
+    """Threads of one operation: as set, else 1 for small images, else what the stage may use, shared by the processes.
 
     A step on small images is overhead; with one thread a model of such images is the same on any number of cores.
     """
-    return settings.threads or (1 if crop < SMALL_IMAGE else worker_threads(limit))
+    return settings.threads or (1 if crop < SMALL_IMAGE else max(1, worker_threads(limit) // settings.processes))
 
 
 def in_numbers_that_gain(settings: TrainingParams, crop: int) -> TrainingParams:

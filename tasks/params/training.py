@@ -61,6 +61,13 @@ class TrainingParams(Section):
         description="Processor threads of training; 0: limits.threads, for images below 112 pixels 1. Bits depend on "
         "it: give a number for the same model on machines with other cores.",
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes of this machine that share each batch, started by torchrun: one a GPU; on a CPU they "
+        "share its cores. Figures agree with one process within rounding, but for dropout.",
+    )
     min_validation_items: int = Field(
         100, ge=1, description="A smaller validation set is no judge: then training is judged by cross-validation."
     )
@@ -73,6 +80,15 @@ class TrainingParams(Section):
             raise ValueError(
                 f"warmup_epochs ({self.warmup_epochs:g}) is longer than epochs ({self.epochs}): the rate would never "
                 "reach learning_rate; lower warmup_epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_process_has_items(self) -> Self:
+        if self.batch_size < 2 * self.processes:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) gives {self.processes} processes fewer than 2 items each a step; set "
+                f"batch_size to {2 * self.processes} or more, or lower processes"
             )
         return self
 

@@ -23,7 +23,7 @@ SOURCES = ("training/*.py", "backbones/bodies.py", "backbones/blocks.py", "prepr
 """The code that a training consists of, below `tasks`: the loop, the network and what makes pixels of a file."""
 ELSEWHERE = frozenset(
     {"min_validation_items", "folds", "views", "frozen_cache_gb", "keep_frozen", "threads", "precision"}
-    | {"memory_format", "probe", "min_steps"}
+    | {"memory_format", "probe", "min_steps", "processes"}
 )
 """Settings that a training's bits do not depend on, or that are in its key as what they came to: the rows, the
 examples' own determinants, the numerics, the head's start and the passes."""

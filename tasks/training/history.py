@@ -1,7 +1,8 @@
-"""What was judged so far: the score of each epoch, the best one, and whether it is time to end."""
+"""What was judged so far: the score of each epoch, the best one, and whether it is time to end; and in the end."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,27 @@ import torch
 from tasks.metrics import IntVector
 from tasks.reports.training import EpochScore
 from tasks.training.losses import log_loss_and_accuracy
+from tasks.training.precision import Numerics
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """How a training went; the network itself holds the weights of the chosen epoch.
+
+    Attributes:
+        history: one row for the start (epoch 0) and one for each epoch.
+        judged_logits: (epochs + 1, judged items, classes) float32, in the order of `history`; none judged: 0 items.
+        chosen_epoch: the one of least judged loss, from 1 on; the last one where nothing was judged.
+        stopped_early: whether it ended because no epoch had become better for a while.
+        multipliers: for each epoch from 1 on, what a plateau multiplied the rate by; 1 for every other schedule.
+    """
+
+    history: list[EpochScore]
+    judged_logits: np.typing.NDArray[np.float32]
+    chosen_epoch: int
+    stopped_early: bool
+    numerics: Numerics
+    multipliers: list[float]
 
 
 class History:

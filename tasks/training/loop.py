@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from tasks.errors import ParamsError
+from tasks.errors import ParamsError, WorkspaceError
 from tasks.metrics import IntVector
 from tasks.params.training import TrainingParams
 from tasks.reports.training import EpochScore
@@ -26,35 +25,15 @@ from tasks.training.checkpoints import Checkpoints
 from tasks.training.determinants import TrainingItems, training_key
 from tasks.training.examples import Inputs
 from tasks.training.freezing import Depth, digest_of, freeze, frozen_tensors, training_mode
-from tasks.training.history import History
+from tasks.training.history import History, TrainingOutcome
 from tasks.training.losses import class_weights, summed_loss
 from tasks.training.network import Network
 from tasks.training.parameter_groups import optimizer_of, set_rates
-from tasks.training.precision import Numerics, deterministic, fabric_of, numerics_of
+from tasks.training.precision import Numerics, deterministic, fabric_of, joined_processes, numerics_of
 from tasks.training.schedules import Plateau, multiplier
 
 OnStep = Callable[[int], None]
 OnEpoch = Callable[[EpochScore], None]
-
-
-@dataclass(frozen=True)
-class TrainingOutcome:
-    """How a training went; the network itself holds the weights of the chosen epoch.
-
-    Attributes:
-        history: one row for the start (epoch 0) and one for each epoch.
-        judged_logits: (epochs + 1, judged items, classes) float32, in the order of `history`; none judged: 0 items.
-        chosen_epoch: the one of least judged loss, from 1 on; the last one where nothing was judged.
-        stopped_early: whether it ended because no epoch had become better for a while.
-        multipliers: for each epoch from 1 on, what a plateau multiplied the rate by; 1 for every other schedule.
-    """
-
-    history: list[EpochScore]
-    judged_logits: np.typing.NDArray[np.float32]
-    chosen_epoch: int
-    stopped_early: bool
-    numerics: Numerics
-    multipliers: list[float]
 
 
 def train(
@@ -70,6 +49,7 @@ def train(
     section: str = "adapt.method",
     on_step: OnStep = lambda count: None,
     on_epoch: OnEpoch = lambda score: None,
+    spread: Callable[[], None] | None = None,
 ) -> TrainingOutcome:
     """Train a network in place; it is left on the CPU, in evaluation mode, with the chosen epoch's weights.
 
@@ -85,9 +65,12 @@ def train(
         section: of params.yaml, where the settings stand; for messages.
         on_step: hears of every step, how many items it took; the sum is epochs x passes x items, resumed or not.
         on_epoch: hears of every epoch's score, the start's first; those of a resumed or found training, too.
+        spread: has several processes do this training, tells of it as it goes, and leaves its outcome in `folder`;
+            called where the settings ask for processes and this is none of them.
     Raises:
         ParamsError: the loss or a weight became infinite or no number.
         ValueError: there are fewer multipliers than epochs.
+        WorkspaceError: what several processes came to could not be kept.
     """
     numerics = numerics_of(settings)
     last = min(until or settings.epochs, settings.epochs)
@@ -97,6 +80,14 @@ def train(
         determinants = {**determinants, "multipliers": [float(one) for one in multipliers[:last]]}
     key = training_key(network, depth, items, settings, numerics, last, determinants)
     checkpoints = Checkpoints(folder / key)
+    if spread and numerics.processes > joined_processes() and checkpoints.outcome() is None:
+        spread()
+        on_step = on_epoch = _heard_already
+        if checkpoints.outcome() is None:
+            raise WorkspaceError(
+                f"what {numerics.processes} processes trained could not be kept in {folder}; free disk, or set "
+                f"{section}.processes to 1, which needs no checkpoint"
+            )
     with deterministic(numerics.device), torch.random.fork_rng():
         training = _Training(network, depth, items, settings, numerics, last, multipliers, section)
         before = digest_of(frozen_tensors(network, depth))
@@ -105,6 +96,10 @@ def train(
     if digest_of(frozen_tensors(network, depth)) != before:
         raise RuntimeError("training changed a frozen part of the network")
     return outcome
+
+
+def _heard_already(_news: object) -> None:
+    """What is told of a training whose processes told of it themselves."""
 
 
 class _Training:

@@ -44,7 +44,13 @@ def numerics_of(settings: TrainingParams) -> Numerics:
         precision = "bf16" if computes_in_bf16(device) else "fp32"
     if memory_format == "auto":
         memory_format = "channels_last" if device == "cpu" or precision == "bf16" else "contiguous"
-    return Numerics(device, precision, memory_format, torch.get_num_threads(), int(os.environ.get("WORLD_SIZE", "1")))
+    processes = max(joined_processes(), settings.processes)
+    return Numerics(device, precision, memory_format, torch.get_num_threads(), processes)
+
+
+def joined_processes() -> int:
+    """How many processes torchrun started together with this one, itself included; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def computes_in_bf16(device: str) -> bool:
@@ -58,12 +64,12 @@ def computes_in_bf16(device: str) -> bool:
 def fabric_of(numerics: Numerics) -> Fabric:
     """What places tensors, computes in bfloat16 and joins the processes that torchrun started."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    here, joined = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), joined_processes()
     fabric = Fabric(
         accelerator=numerics.device,
         devices=here,
-        num_nodes=numerics.processes // here,
-        strategy="ddp" if numerics.processes > 1 else "auto",
+        num_nodes=joined // here,
+        strategy="ddp" if joined > 1 else "auto",
         precision="bf16-mixed" if numerics.precision == "bf16" else "32-true",
     )
     fabric.launch()

@@ -51,7 +51,8 @@ from tasks.params import AdaptParams, MethodParams, Params
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.training import EpochScore, TrainingReport
 from tasks.training.determinants import TrainingItems
-from tasks.training.loop import TrainingOutcome, train
+from tasks.training.history import TrainingOutcome
+from tasks.training.loop import train
 from tasks.workspace import Workspace
 
 WIDTH = 12

@@ -20,7 +20,7 @@ from tasks.training import determinants, loop, sources
 from tasks.training.checkpoints import Checkpoints
 from tasks.training.determinants import TrainingItems, training_key
 from tasks.training.freezing import digest_of
-from tasks.training.loop import TrainingOutcome
+from tasks.training.history import TrainingOutcome
 from tasks.training.network import Network, tensors_of
 from tasks.training.precision import numerics_of
 

@@ -15,7 +15,8 @@ from tasks.metrics import IntVector
 from tasks.params.training import FineTuneParams, TrainingParams
 from tasks.training.determinants import TrainingItems
 from tasks.training.freezing import Depth, depth_of
-from tasks.training.loop import TrainingOutcome, train
+from tasks.training.history import TrainingOutcome
+from tasks.training.loop import train
 from tasks.training.network import Network
 
 CLASSES, WIDTH, SIDE = 3, 8, 8
