@@ -50,7 +50,8 @@ def embed(workspace: Workspace, params: Params) -> None:
     contents, threads = accepted["sha256"].to_pylist(), params.limits.of("embed").threads
     rows = features_of(files, contents, report, graph, workspace.cache, params.embed, threads)
     workspace.embeddings.mkdir(parents=True, exist_ok=True)
-    with replacing(workspace.features) as draft, draft.open("wb") as file:
+    # Opened for reading too, numpy hands its bytes to Python's write, which says so when a disk is full.
+    with replacing(workspace.features) as draft, draft.open("w+b") as file:
         np.save(file, rows)
     write_table(accepted.select(EMBEDDING_INDEX.names), workspace.embedding_index)
 

@@ -19,6 +19,7 @@ GraftError                      what was wrong, what is allowed, how to mend it
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -103,3 +104,18 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     ('1 item', '3 items', '0 entries')
     """
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def full_disk(err: BaseException) -> str | None:
+    """What to say of an error that a full disk or a used-up quota raised, with the mend; None of any other.
+
+    >>> full_disk(OSError(errno.ENOSPC, "No space left on device", "models/x"))[:45]
+    'no space left on the disk of models/x; free s'
+    """
+    if not isinstance(err, OSError) or err.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    place = err.filename2 or err.filename or "this workspace"
+    return (
+        f"no space left on the disk of {place}; free some (`graft gc --dry-run` shows what may go), then run again: "
+        "finished stages are not repeated"
+    )

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
 
-from tasks.errors import GraftError, Refusal
+from tasks.errors import GraftError, Refusal, full_disk
 from tasks.log_lines import LOG_FORMAT, LogLine, json_line
 from tasks.params import Params, load_params
 from tasks.reports import Outcome
@@ -123,11 +123,23 @@ def run_stage(stage: str, body: Callable[[Workspace, Params], None]) -> None:
     except GraftError as err:
         outcome = Outcome(stage=stage, run_id=run_id, state="failed", reasons=str(err).splitlines())
     except Exception as err:
-        say(f"{stage} stopped by a defect: {type(err).__name__}", "error", traceback.format_exc())
-        reasons = [f"{type(err).__name__}: {err}"]
-        outcome = Outcome(stage=stage, run_id=run_id, state="failed", reasons=reasons, internal=True)
-    outcome.write(workspace.outcome(stage))
+        outcome = _unforeseen(stage, run_id, err)
+    try:
+        outcome.write(workspace.outcome(stage))
+    except OSError as err:
+        # Without its file the run that started this stage goes by what was said.
+        say(f"{stage} failed: {full_disk(err) or err}", "error")
+        sys.exit(1)
     if outcome.state != "done":
         for reason in outcome.reasons:
             say(f"{stage} {outcome.state}: {reason}", "error")
         sys.exit(1)
+
+
+def _unforeseen(stage: str, run_id: str, err: Exception) -> Outcome:
+    """Of an error that is none of ours: a full disk is the machine's, anything else a defect."""
+    if full := full_disk(err):
+        return Outcome(stage=stage, run_id=run_id, state="failed", reasons=[full])
+    say(f"{stage} stopped by a defect: {type(err).__name__}", "error", traceback.format_exc())
+    reasons = [f"{type(err).__name__}: {err}"]
+    return Outcome(stage=stage, run_id=run_id, state="failed", reasons=reasons, internal=True)

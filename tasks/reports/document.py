@@ -20,7 +20,11 @@ OLDEST_VERSION = 1
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, flushed to disk, when the block ends well."""
+    """A temporary path beside `path` that takes its place, flushed to disk, when the block ends well.
+
+    Raises:
+        OSError: it cannot be written; `filename` is set, whatever failed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
@@ -28,6 +32,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.replace(path)
+    except OSError as err:
+        # A full disk shows in a write or a flush, which do not say of what file.
+        err.filename = err.filename or str(path)
+        raise
     finally:
         draft.unlink(missing_ok=True)
 
