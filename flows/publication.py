@@ -94,8 +94,6 @@ def publish_version(workspace: Workspace, params: Params, wish: Wish) -> Publish
         StateMoved: other runs kept moving the registry.
     """
     check_identity(workspace.root)
-    for line in complete(workspace.root):
-        say(line)
     digest = manifest_sha256(workspace.release)
     found = [record for record in versions(workspace.root) if record.manifest_sha256 == digest]
     record = found[0] if found else _registered(workspace, params, wish, digest)

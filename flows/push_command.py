@@ -18,14 +18,13 @@ def push(as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None
     """
     from flows.desk import new_run_id
     from flows.pushing import push_pending
-    from flows.registry_refs import complete
     from flows.workspace_lock import workspace_lock
     from tasks.params import load_params
 
     here = Workspace.find(workspace)
     params = load_params(here.params)
     with workspace_lock(here, new_run_id()) as mended:
-        for line in [*mended, *complete(here.root)]:
+        for line in mended:
             say(line)
         ended = push_pending(here, params)
     if as_json:
