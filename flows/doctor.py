@@ -46,7 +46,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         _pins(),
         _lock(workspace),
         _git(workspace),
-        _worktrees(workspace),
+        left_behind(workspace),
         *_limits(workspace),
         _cache_type(workspace),
         _remote(workspace),
@@ -119,8 +119,8 @@ def _git(workspace: Workspace) -> Finding:
     return Finding(check="git", state="ok", detail="the workspace is a git checkout")
 
 
-def _worktrees(workspace: Workspace) -> Finding:
-    """What killed runs left behind."""
+def left_behind(workspace: Workspace) -> Finding:
+    """Worktrees of runs that were killed."""
     dead, living = dead_runs(workspace.home), living_runs(workspace.home)
     working = f"{counted(len(living), 'run')} in a worktree now" if living else "no run in a worktree now"
     if not dead:

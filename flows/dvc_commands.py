@@ -36,10 +36,12 @@ def dvc_command(*arguments: str) -> list[str]:
 def dvc_environment() -> dict[str, str]:
     """The environment in which DVC and the stages below it run.
 
-    `python` is this interpreter whatever was activated, and the shell is a plain one whatever the account has.
+    `python` is this interpreter whatever was activated, and the shell is a plain one whatever the account has. A stage
+    takes the code of the folder that it runs in, a worktree's own too, so nothing may keep that off its path.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    return {**inherited, "PATH": path, "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1", "DVC_NO_ANALYTICS": "1"}
 
 
 def dvc_status(ws: Workspace) -> dict[str, list[str]]:
