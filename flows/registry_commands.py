@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.options import JsonOption, WorkspaceOption
-from flows.remote_registry import lags_behind
-from flows.stage_change import StageMove, move_text
 from tasks.params import Params, load_params
-from tasks.reports.document import Report
 from tasks.stage import say
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from flows.stage_change import StageMove
+    from tasks.reports.document import Report
 
 VersionArgument = Annotated[
     str, typer.Argument(metavar="VERSION", help="v3, 3, v3.0.0, or how the release's digest begins.")
@@ -129,6 +130,9 @@ def _opened(workspace: Path | None) -> tuple[Workspace, Params]:
 
 
 def _tell(here: Workspace, params: Params, move: StageMove, as_json: bool) -> None:
+    from flows.remote_registry import lags_behind
+    from flows.stage_change import move_text
+
     _print(move, move_text(move), as_json)
     remote = params.publish.git_remote
     if move.moved and lags_behind(here.root, remote):
