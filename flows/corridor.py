@@ -237,8 +237,8 @@ class CorridorRun(StageRuns):
         # No task of its own: only a flow may pause for a person's answer.
         reason = f"run {self.run_id}: {version.outcome}, promoted by the run"
         why_not = promote_if_allowed(self.workspace, self.params, version, reason, wish.by, self.approve)
-        now = "in production" if why_not is None else f"not promoted: {why_not}"
-        get_run_logger().info("%s is %s", version_name(version.version), now)
+        name = version_name(version.version)
+        get_run_logger().info("%s", f"{name} is in production" if why_not is None else f"not promoted: {why_not}")
         self.result = self.result.model_copy(update={"promoted": why_not is None, "not_promoted": why_not})
 
     def _settle(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from tasks.stage import say
@@ -79,13 +80,16 @@ def in_a_flow() -> bool:
 
 def _post(event: str, resource: dict[str, str], related: list[dict[str, str]], payload: dict[str, Any]) -> None:
     """Send one event and wait for the answer: a command ends before Prefect's own queue would have sent it."""
+    from prefect import settings
     from prefect.client.orchestration import get_client
     from prefect.events import Event
-    from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    told = Event.model_validate({"event": event, "resource": resource, "related": related, "payload": payload})
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: SEND_SECONDS}),
-        get_client(sync_client=True) as client,
-    ):
+    parts = {"event": event, "resource": resource, "related": related, "payload": payload}
+    told = Event.model_validate({"occurred": datetime.now(UTC), **parts})
+    here = {
+        settings.PREFECT_API_URL: os.environ["PREFECT_API_URL"],
+        settings.PREFECT_API_REQUEST_TIMEOUT: SEND_SECONDS,
+        settings.PREFECT_CLIENT_MAX_RETRIES: 0,
+    }
+    with settings.temporary_settings(here), get_client(sync_client=True) as client:
         client.request("POST", "/events", json=[told.model_dump(mode="json")]).raise_for_status()

@@ -219,7 +219,7 @@ COMPARED = {
     "inconclusive": "not shown to be better or as good as v{}, which is in production",
     "incomparable": "not comparable with v{}, which is in production",
     "worse": "worse than v{}, which is in production",
-    "unchanged": "the very model of v{}, which is in production",
+    "unchanged": "the model of v{}, which is in production",
 }
 """Outcomes for a person."""
 
@@ -245,8 +245,10 @@ def _champion_lines(result: RunResult) -> list[str]:
 def _release_lines(result: RunResult, done: str) -> list[str]:
     """What became of a released model: version, comparison, production, remotes."""
     version = "" if result.version is None else f" v{result.version}"
-    against = _against(result)
-    lines = [f"released{version}{done}{f': {against}' if against else ''}"]
+    against = f": {_against(result)}" if result.champion else ""
+    if result.outcome == "unchanged" and result.champion:
+        version, against = "", f": this is the model of v{result.champion.version}, which is in production"
+    lines = [f"released{version}{done}{against}"]
     if result.promoted:
         lines.append(f"v{result.version} is in production now")
     elif result.promoted is False:

@@ -74,7 +74,7 @@ def in_production(scene: Scene, *accuracies: float) -> list[VersionRecord]:
 def pin_of(scene: Scene) -> tuple[int | None, int | None]:
     """(champion, best) by version."""
     pin = wanted_pin(scene.workspace, scene.params)
-    return pin.champion and pin.champion.version, pin.best and pin.best.version
+    return pin.champion.version if pin.champion else None, pin.best.version if pin.best else None
 
 
 def test_nothing_is_pinned_before_the_first_promotion(scene: Scene) -> None:
