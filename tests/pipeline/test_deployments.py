@@ -113,7 +113,7 @@ def test_starting_again_says_that_it_runs(server: ServerDesk) -> None:
     ("parameters", "message"),
     [
         ({"commit": "nowhere"}, "commit 'nowhere' is unknown"),
-        ({"settings": {"data": {"label_aliases": {"a": "b", "b": "c"}}}}, "settings: data.label_aliases: a -> b -> c"),
+        ({"settings": {"data": {"label_aliases": {"a": "b", "b": "c"}}}}, "a -> b -> c is a chain"),
         ({"settings": {"data": {"path": "/nowhere"}}}, "/nowhere"),
     ],
 )
