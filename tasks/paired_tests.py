@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from tasks.intervals import Interval, normal_quantile
-from tasks.metrics import BoolVector, FloatVector
+from tasks.metrics import BoolVector, FloatVector, IntVector
 from tasks.reports import Estimate, PairedCounts
 
-Amounts = float | FloatVector | npt.NDArray[np.int64]
+Amounts = float | FloatVector | IntVector
 """Numbers of items, one or an array of them; shapes that broadcast."""
 
 HALVINGS = 50
@@ -70,10 +69,11 @@ def tango_bounds(counts: PairedCounts, critical: float) -> Interval:
     if counts.items == 0:
         return -1.0, 1.0
     gained, lost = counts.only_challenger, counts.only_champion
-    return _lower_bound(gained, lost, counts.items, critical), -_lower_bound(lost, gained, counts.items, critical)
+    low, below = _lower_bounds(np.array([gained, lost]), np.array([lost, gained]), counts.items, critical)
+    return float(low), -float(below)
 
 
-def tango_statistic(gained: Amounts, lost: Amounts, items: Amounts, difference: float) -> FloatVector:
+def tango_statistic(gained: Amounts, lost: Amounts, items: Amounts, difference: float | FloatVector) -> FloatVector:
     """Standard normal statistic of a gain above `difference`; large where the gain is.
 
     Its variance is the one of the most likely rates whose difference is that. The lower bound of `tango_bounds` lies
@@ -138,19 +138,17 @@ def _is_settled(counts: PairedCounts, items: int, margin: float, alpha: float) -
     return bool(kept | (tango_statistic(lost, gained, items, 0.0) > critical))
 
 
-def _lower_bound(gained: int, lost: int, items: int, critical: float) -> float:
-    """The least difference whose statistic does not exceed `critical`; the statistic falls with the difference."""
-    low, high = -1.0, (gained - lost) / items
+def _lower_bounds(gained: IntVector, lost: IntVector, items: int, critical: float) -> FloatVector:
+    """The least differences whose statistics do not exceed `critical`; a statistic falls with the difference."""
+    low, high = np.full(len(gained), -1.0), (gained - lost) / items
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if tango_statistic(gained, lost, items, middle) > critical:
-            low = middle
-        else:
-            high = middle
+        above = tango_statistic(gained, lost, items, middle) > critical
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
     return low
 
 
-def _variance(gained: Amounts, lost: Amounts, items: Amounts, difference: float) -> FloatVector:
+def _variance(gained: Amounts, lost: Amounts, items: Amounts, difference: float | FloatVector) -> FloatVector:
     """Of `gained - lost` at the most likely rates with this difference.
 
     With q the rate of `lost`, that of `gained` is q + difference, and the likelihood's derivative is a quadratic in q

@@ -9,53 +9,34 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy.stats import beta, norm
 
+from benchmarks.promotion_power import Counts, Promoted, line_of_models, raised, shown_above
 from tasks.alpha_spending import level_of_use
-from tasks.champion_judgement import judge_champion, level_of
-from tasks.exact_size import DISCORDANCE_LIMITS, critical_value, discordance_limit, error_rates
+from tasks.champion_judgement import judge_champion
+from tasks.exact_size import DISCORDANCE_LIMITS, error_rates
 from tasks.paired_tests import tango_statistic
 from tasks.params import ChampionRule
 from tasks.reports import PairedComparison, PairedCounts
 
 ALPHA, USES, REPEATS = 0.05, 20, 5000
 ALLOWED = ALPHA + 0.005
-CHAMPION_ACCURACY = 0.85
 CELLS = list(product((150, 400, 2000), (0.05, 0.2), (0.01, 0.0)))
 CELL = pytest.mark.parametrize(("items", "discordance", "margin"), CELLS)
-Counts = npt.NDArray[np.int64]
 
 
 def drawn(items: int, discordance: float, margin: float, repeats: int, seed: int) -> tuple[Counts, Counts]:
-    """(repeats, uses) items that only the new model, and only the champion, gets right; the true loss is the margin."""
-    generator = np.random.default_rng(seed)
-    champion_right = generator.binomial(items, CHAMPION_ACCURACY, size=(repeats, 1))
-    gains, losses = (discordance - margin) / 2, (discordance + margin) / 2
-    shape = (repeats, USES)
-    gained = generator.binomial(items - champion_right, gains / (1 - CHAMPION_ACCURACY), shape)
-    return gained, generator.binomial(champion_right, losses / CHAMPION_ACCURACY, shape)
+    """A line of models whose true loss is the margin."""
+    return line_of_models(items, -margin, discordance, repeats, seed)
 
 
-def promotions(gained: Counts, lost: Counts, items: int, margin: float) -> npt.NDArray[np.bool_]:
+def promotions(gained: Counts, lost: Counts, items: int, margin: float) -> Promoted:
     """(repeats, uses) whether the rule takes the model for better, or within the margin of the champion."""
-    rule = ChampionRule(margin=margin, alpha=ALPHA, test_set_uses=USES)
-    differing, place = np.unique(gained + lost, return_inverse=True)
-    limits = np.array([discordance_limit(int(count), items) for count in differing])[place].reshape(gained.shape)
-    critical = np.zeros(gained.shape)
-    for limit in np.unique(limits):
-        of_use = np.array([raised(items, margin, level_of(rule, use), limit) for use in range(1, USES + 1)])
-        critical = np.where(limits == limit, of_use, critical)
-    return np.asarray(tango_statistic(gained, lost, items, -margin) > critical)
+    return shown_above(gained, lost, items, -margin, ChampionRule(margin=margin, alpha=ALPHA, test_set_uses=USES))
 
 
-def raised(items: int, margin: float, level: float, limit: float) -> float:
-    """The greater of the critical values of both differences that are decided on."""
-    return max(critical_value(items, each, level, limit) for each in (margin, 0.0))
-
-
-def family_wise(promoted: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def family_wise(promoted: Promoted) -> tuple[float, float]:
     """Share of the repeats with any promotion, and the upper limit of its one-sided 95% interval (Clopper-Pearson)."""
     errors, repeats = int(promoted.any(axis=1).sum()), len(promoted)
     return errors / repeats, float(beta.ppf(0.95, errors + 1, repeats - errors))
@@ -78,7 +59,7 @@ def test_the_exact_error_rates_of_all_uses_add_up_to_alpha_at_most(
     rule = ChampionRule(margin=margin, alpha=ALPHA, test_set_uses=USES)
     rates = []
     for use in range(1, USES + 1):
-        least = raised(items, margin, level_of(rule, use), DISCORDANCE_LIMITS[0])
+        least = raised(items, rule, use, DISCORDANCE_LIMITS[0])
         rates.append(error_rates(items, margin, least, np.array([discordance]))[0])
         assert rates[-1] <= level_of_use(use, USES, ALPHA)
     assert sum(rates) <= ALPHA
