@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flows.inputs import memory_path
 from flows.journal import HISTORY, VERSIONS, Journal
@@ -154,6 +153,8 @@ def _best(workspace: Workspace, params: Params, champion: PinnedRelease) -> Pinn
 
 def _shares_memory(state: StateRef, params: Params, digest: str) -> bool:
     """Whether a release was tested on items that are test items still, and learned from none of them."""
+    import pyarrow.compute as pc
+
     items, memory = state.read(items_path(digest)), state.read(memory_path(params))
     if items is None or memory is None:
         return False

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.automatic_promotion import is_live, obstacle
 from flows.champion_pin import champion_now
 from flows.dvc_commands import ensure_dvc
 from flows.dvc_repair import repair
@@ -105,6 +104,8 @@ def _with_pending_pushes(workspace: Workspace, params: Params, standing: RunResu
 
 def is_to_publish(workspace: Workspace, params: Params, standing: RunResult) -> bool:
     """Whether the release that stands is no version yet, or one that an interrupted run did not come to promote."""
+    from flows.automatic_promotion import is_live, obstacle
+
     if standing.state != "released":
         return False
     version = next((one for one in versions(workspace.root) if one.version == standing.version), None)

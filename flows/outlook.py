@@ -20,6 +20,8 @@ from tasks.workspace import STAGES, Workspace
 
 RELEASE_STAGES = ("export", "qualify")
 CODE = "tasks/"
+CALLED = {"data/champion.json modified": "what it is compared with changed (data/champion.json)"}
+"""Reasons of DVC's that a person would not understand."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,8 @@ def _told(reasons: Sequence[str], known: bool) -> list[str]:
     if reasons and not known:
         return ["no earlier result here"]
     code = [reason for reason in reasons if reason.startswith(CODE)]
-    if len(code) < 2:
-        return list(reasons)
-    return [f"{len(code)} files of {CODE} changed", *(reason for reason in reasons if reason not in code)]
+    others = [CALLED.get(reason, reason) for reason in reasons if reason not in code]
+    return [*code, *others] if len(code) < 2 else [f"{len(code)} files of {CODE} changed", *others]
 
 
 def publish_step(ahead: Outlook) -> Step:

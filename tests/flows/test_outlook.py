@@ -40,6 +40,11 @@ def test_one_changed_file_of_code_is_named(toy: Toy, monkeypatch: pytest.MonkeyP
     assert told == ["tasks/a.py modified", "data/raw modified"]
 
 
+def test_another_champion_is_told_in_words(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = reasons(monkeypatch, toy, {"validate"}, "data/champion.json modified", "tasks/a.py modified")
+    assert told == ["tasks/a.py modified", "what it is compared with changed (data/champion.json)"]
+
+
 def test_dvc_lock_names_the_stages_that_have_a_result(finished: Toy) -> None:
     assert locked_stages(finished.workspace) == {"one"}
     (finished.root / "dvc.lock").write_text("{")
