@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.champion_judgement import decision_bounds
 from tasks.params import ChampionRule
 from tasks.params.champion import Outcome
 from tasks.plots.charts import Chart
@@ -26,7 +27,7 @@ HEADLINES: dict[Outcome, str] = {
     "first": "Nothing is in production yet",
     "better": "This model is better than {version}, which is in production",
     "equivalent": "This model is as good as {version}, which is in production, give or take the margin",
-    "inconclusive": "These test items cannot tell whether this model is better or worse than {version}, in production",
+    "inconclusive": "Whether this model is better or worse than {version}, which is in production, stays open",
     "incomparable": "This model cannot be compared with {version}, which is in production",
     "worse": "This model is worse than {version}, which is in production",
     "unchanged": "This is the very model that is in production as {version}",
@@ -77,7 +78,7 @@ def champion_view(
         return None
     measured = [pair for pair in evaluation.comparisons if pair.gain is not None]
     rows = [
-        GainRow(f"over {_release(pair)}", pair.gain, _bounds(champion) if pair.against == "champion" else None)
+        GainRow(f"over {_release(pair)}", pair.gain, _bounds(pair, champion, rule))
         for pair in measured
         if pair.gain is not None
     ]
@@ -96,7 +97,7 @@ def champion_view(
 def headline(champion: ChampionVerdict) -> str:
     """The outcome in one sentence, and whether the model may take over."""
     text = HEADLINES[champion.outcome].format(version=f"v{champion.version}")
-    may = {True: "; it may be promoted", False: "; it is not to be promoted"}
+    may = {True: "; it may be promoted", False: "; it may not be promoted"}
     return f"{text}{may[champion.promotable] if champion.outcome in ('better', 'equivalent') else ''}."
 
 
@@ -104,10 +105,13 @@ def _release(pair: PairedComparison) -> str:
     return f"v{pair.version}, in production" if pair.against == "champion" else f"v{pair.version}, best so far"
 
 
-def _bounds(champion: ChampionVerdict) -> tuple[float, float] | None:
-    if champion.lower is None or champion.upper is None:
+def _bounds(pair: PairedComparison, champion: ChampionVerdict, rule: ChampionRule) -> tuple[float, float] | None:
+    """The bounds that decided: of the champion as the verdict has them, of the best at the same level."""
+    if champion.alpha is None or champion.lower is None or champion.upper is None:
         return None
-    return champion.lower, champion.upper
+    if pair.against == "champion" or pair.counts is None:
+        return champion.lower, champion.upper
+    return decision_bounds(pair.counts, rule, champion.alpha)
 
 
 def _level(champion: ChampionVerdict, rule: ChampionRule) -> str:
@@ -115,7 +119,7 @@ def _level(champion: ChampionVerdict, rule: ChampionRule) -> str:
     use = f"model {count_text(champion.use)} of {count_text(rule.test_set_uses)} that this test set may judge"
     if champion.alpha is None:
         return f"It is {use}."
-    return f"It is {use}; this decision is taken at a one-sided level of {strength_text(champion.alpha)}."
+    return f"It is {use}; this decision is taken at a one-sided level of {champion.alpha:.2g}."
 
 
 def _duel(evaluation: EvaluationReport, pair: PairedComparison, counts: PairedCounts) -> Duel:

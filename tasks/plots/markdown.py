@@ -101,7 +101,7 @@ def champion_markdown(params: Params, evaluation: EvaluationReport, verdict: Ver
         parts.append(markdown_table(["test items", f"{release} right", f"{release} wrong"], rows))
         figures = [[row.name, row.ours, row.theirs, row.gain, row.interval] for row in duel.figures]
         parts.append(markdown_table(["figure", "this model", release, "gained", "interval"], figures))
-        parts.append(f"p of being better (exact McNemar, one-sided): {duel.mcnemar}")
+        parts.append(f"p-value of superiority (exact McNemar, one-sided): {duel.mcnemar}")
     return "\n\n".join(part for part in (*parts, view.level if view.duels else "") if part)
 
 
