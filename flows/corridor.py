@@ -192,7 +192,7 @@ class CorridorRun(StageRuns):
     def _publish(self) -> None:
         self.at = "publish"
         self._task("publish", self._run_publish, None, 0, 0.0)
-        if self.published and self.wish:
+        if self.published and self.wish and not self.cancelled.is_set():
             self.at = "promote"
             self._promote(self.published.version, self.wish)
 
@@ -272,6 +272,8 @@ class CorridorRun(StageRuns):
         changes: dict[str, Any] = {"state": state, "reasons": reasons, "seconds": self.seconds}
         changes["memory_gb"] = self.memory_gb
         changes["stopped_in"] = stopped_in
+        if state != "released":
+            changes["release"] = None
         if (state, stopped_in) == ("refused", "validate"):
             changes["data_digest"] = ValidationReport.read(self.workspace.validation).data_digest
         return self.result.model_copy(update=changes)

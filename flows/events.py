@@ -16,7 +16,7 @@ from tasks.stage import say
 
 Kind = Literal["published", "refused", "promoted", "rolled_back"]
 MOST_REASONS = 20
-SEND_SECONDS = 3.0
+SEND_SECONDS = 2.0
 
 
 def announce(

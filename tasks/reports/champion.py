@@ -31,8 +31,8 @@ class TestUse(Report):
     Attributes:
         test_set: sha256 of the test items and their labels; null before the first evaluation.
         model: sha256 of models/adapted/, the model that is judged.
-        use: the how-manieth model it is that this test set judges, from 1 on, with those that an earlier test set judged
-            which held half of its items or more; the same model keeps its place.
+        use: the how-manieth model it is that this test set judges, from 1 on, with those of earlier test sets that held
+            half of its items or more; the same model keeps its place.
     """
 
     __test__ = False
