@@ -50,7 +50,7 @@ def history_view(
 
 def history_text(view: HistoryView) -> str:
     """Every change on a line of its own, what is live, and what waits."""
-    if not view.versions and not view.changes:
+    if not view.versions and not view.changes and view.at is None:
         return NOTHING_PUBLISHED
     lines = [*change_lines(view.changes), live_line(view)]
     ever = {change.manifest_sha256 for change in view.changes}
@@ -58,6 +58,10 @@ def history_text(view: HistoryView) -> str:
     if waiting and view.at is None:
         names = ", ".join(f"{version_name(one.version)} ({one.outcome})" for one in waiting)
         lines += hanging("never in production: ", names)
+    if waiting and view.at is None and view.live is None:
+        lines.append(
+            "`graft show VERSION` tells about one; `graft promote VERSION --reason TEXT` puts it into production"
+        )
     return "\n".join(lines)
 
 

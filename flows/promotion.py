@@ -119,7 +119,10 @@ def holds_against_best(root: Path, wanted: VersionRecord) -> bool:
     made_with = version_params(root, wanted)
     if evaluation is None or verdict is None or verdict.champion is None or made_with is None:
         return False
-    rule = ChampionRule(**{name: made_with[f"gate.champion.{name}"] for name in ChampionRule.model_fields})
+    try:
+        rule = ChampionRule(**{name: made_with[f"gate.champion.{name}"] for name in ChampionRule.model_fields})
+    except KeyError:  # Of a Graft whose params this one does not read.
+        return False
     return judge_champion(evaluation.comparisons, rule, verdict.champion.use, promote_equivalent=True).promotable
 
 

@@ -65,7 +65,10 @@ def _target(root: Path, changes: Sequence[StageChange], version: str | None) -> 
         earlier = to_fall_back_to(changes)
         if not earlier:
             name = version_name(changes[-1].version)
-            raise UserError(f"nothing was in production before {name}; name a version: `graft rollback VERSION`")
+            raise UserError(
+                f"before {name} nothing was in production that was not rolled back from; `graft history` shows what "
+                "was, and `graft rollback VERSION` goes to any of it"
+            )
         return earlier[0]
     wanted = among(versions(root), version)
     found = [change for change in changes if change.manifest_sha256 == wanted.manifest_sha256]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
+from itertools import zip_longest
 from pathlib import Path
 
 from flows.journal import HISTORY, Journal
@@ -24,19 +25,22 @@ def to_fall_back_to(changes: Sequence[StageChange]) -> list[StageChange]:
     """What a rollback may go to, the nearest first: each release once, never the present one.
 
     A promotion stands on what was there before, and a rollback takes away what stood above its target: what was rolled
-    back from is never gone back to unasked.
+    back from is not gone back to unasked, until it is promoted again.
     """
     standing: list[StageChange] = []
+    left: set[str] = set()
     for change in changes:
-        below = [one for one in standing if one.manifest_sha256 == change.manifest_sha256]
-        if change.action == "rollback" and below:
-            standing = standing[: standing.index(below[-1])]
+        left.discard(change.manifest_sha256)
+        if change.action == "rollback":
+            places = [place for place, one in enumerate(standing) if one.manifest_sha256 == change.manifest_sha256]
+            above = places[-1] if places else max(len(standing) - 1, 0)
+            left |= {one.manifest_sha256 for one in standing[above:]} - {change.manifest_sha256}
+            standing = standing[:above]
         standing.append(change)
-    present = standing[-1].manifest_sha256 if standing else ""
     nearest: dict[str, StageChange] = {}
     for change in reversed(standing):
         nearest.setdefault(change.manifest_sha256, change)
-    return [change for digest, change in nearest.items() if digest != present]
+    return [change for digest, change in list(nearest.items())[1:] if digest not in left]
 
 
 def live_at(changes: Sequence[StageChange], moment: datetime) -> StageChange | None:
@@ -52,9 +56,11 @@ def change_time(change: StageChange) -> datetime:
 
 def spans(changes: Sequence[StageChange], manifest_sha256: str) -> list[tuple[str, str | None]]:
     """(from, to) of each time that a release was in production; `to` is None while it is."""
-    ends: list[str | None] = [*(change.at for change in changes[1:]), None]
+    ends = [change.at for change in changes[1:]]
     return [
-        (change.at, end) for change, end in zip(changes, ends, strict=True) if change.manifest_sha256 == manifest_sha256
+        (change.at, end)
+        for change, end in zip_longest(changes, ends, fillvalue=None)
+        if change and change.manifest_sha256 == manifest_sha256
     ]
 
 

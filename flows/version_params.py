@@ -26,19 +26,19 @@ def version_params(root: Path, record: VersionRecord) -> dict[str, Any] | None:
     """The params that made a version, defaults among them, as {"section.key": value}.
 
     Returns:
-        None where the version has no commit, or this repository has not got it. Of a params.yaml that this Graft does
-        not read any more, only what stands in it.
+        None where the version has no commit, this repository has not got it, or its params.yaml is damaged. Of one that
+        this Graft does not read any more, only what stands in it.
     """
     data = version_file(root, record, "params.yaml")
     if data is None:
         return None
     try:
         document = YAML(typ="safe").load(data.decode()) or {}
-        return result_params(parse_params(document))
+        return result_params(parse_params(document)) if isinstance(document, dict) else None
     except (YAMLError, UnicodeDecodeError):
         return None
     except ParamsError:
-        return _flat(document) if isinstance(document, dict) else None
+        return _flat(document)
 
 
 def _flat(document: dict[str, Any], above: str = "") -> dict[str, Any]:

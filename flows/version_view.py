@@ -9,7 +9,7 @@ from flows.records import StageChange, VersionRecord
 from flows.remote_registry import pushed_versions
 from flows.stage_history import spans
 from flows.store import stored_release
-from flows.version_files import version_report
+from flows.version_files import version_file, version_report
 from flows.version_params import version_params
 from tasks.errors import StageInputError
 from tasks.params import Params
@@ -97,7 +97,7 @@ def view_of(
         missing.append("its manifest cannot be read: verdict, digests and classes cannot be told")
     made_with = version_params(workspace.root, record)
     if made_with is None:
-        missing.append(_no_params(record))
+        missing.append(_no_params(workspace.root, record))
     pushed = pushed_versions(workspace.root, params.publish.git_remote)
     numbers = {one.manifest_sha256: one.version for one in known}
     shared = {name: getattr(record, name) for name in VersionRecord.model_fields if name in VersionView.model_fields}
@@ -126,10 +126,13 @@ def _contents(root: Path, folder: Path, record: VersionRecord) -> tuple[Manifest
         return version_report(root, record, MANIFEST, Manifest), evaluation.labels if evaluation else None
 
 
-def _no_params(record: VersionRecord) -> str:
+def _no_params(root: Path, record: VersionRecord) -> str:
     if record.commit is None:
         return "it has no commit: its params cannot be told"
+    short = record.commit[:12]
+    if version_file(root, record, "params.yaml") is not None:
+        return f"params.yaml of its commit {short} cannot be read: its params cannot be told"
     return (
-        f"its commit {record.commit[:12]} is not in this repository: its params cannot be told; "
+        f"its commit {short} is not in this repository: its params cannot be told; "
         f"`git fetch origin {record.branch or record.commit}` brings it"
     )

@@ -64,7 +64,7 @@ def test_a_second_rollback_goes_further_back_and_not_to_what_was_left_before(sce
     scene.rollback()
     scene.rollback()
     assert live(scene) == 1
-    with pytest.raises(UserError, match="nothing was in production before v1; name a version"):
+    with pytest.raises(UserError, match="before v1 nothing was in production that was not rolled back from"):
         scene.rollback()
 
 
