@@ -6,13 +6,17 @@ One server for the whole file; the slow tests start runs on it.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psutil
 import pytest
 from ruamel.yaml import YAML
 from server_desk import ServerDesk, make_server_desk, waited
@@ -217,14 +221,10 @@ def test_cancelling_ends_the_stage_and_leaves_no_worktree(server: ServerDesk, re
     status, run = server.begin(f"{ADAPT}/on-demand", why="to be cancelled", settings=settings)
     assert status == 201
 
-    def stages() -> list[str] | None:
-        lines = [" ".join(process.cmdline()) for process in server.processes()]
-        return [line for line in lines if " -m tasks." in line] or None
-
-    waited(stages, 120, lambda: server.log("worker"))
+    waited(lambda: stages(server), 120, lambda: server.log("worker"))
     server.ask("POST", f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
     assert server.ended(run["id"], 90)["type"] == "CANCELLED"
-    waited(lambda: True if stages() is None else None, 20)
+    waited(lambda: True if stages(server) is None else None, 20)
     worktrees = server.desk.root / ".graft" / "worktrees"
     waited(lambda: True if not [each for each in worktrees.iterdir() if each.is_dir()] else None, 20)
     assert server.git("status", "--porcelain") == ""
@@ -262,3 +262,42 @@ def test_a_person_is_asked_before_promotion_and_asked_again_after_a_bad_answer(
     assert server.ended(run_id, 120)["name"] == "Released"
     (change,) = json.loads(server.desk.graft("history", "--json").stdout)["changes"]
     assert (change["actor"], change["reason"], change["forced"]) == ("Ada", "looks good", False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["server", "worker"])
+def test_after_a_crash_of_either_both_are_started_anew_with_the_same_history(
+    server: ServerDesk, released: dict[str, Any], part: str
+) -> None:
+    note = json.loads((server.desk.root / ".graft" / "server" / "server.json").read_text())
+    os.kill(note[f"{part}_pid"], signal.SIGKILL)
+    assert "a server and a worker run" in server.start()
+    now = json.loads((server.desk.root / ".graft" / "server" / "server.json").read_text())
+    assert now["server_pid"] != note["server_pid"]
+    assert now["worker_pid"] != note["worker_pid"]
+    assert server.flow_run(released["id"])["state"]["name"] == "Released"
+
+
+@pytest.mark.slow
+def test_a_run_that_a_stop_ends_is_crashed_and_no_process_is_left(server: ServerDesk, released: dict[str, Any]) -> None:
+    settings = {"data": {"path": "data/sample"}}
+    status, run = server.begin(f"{ADAPT}/on-demand", why="to be stopped", settings=settings)
+    assert status == 201
+    waited(lambda: stages(server), 120, lambda: server.log("worker"))
+    assert server.stop().startswith("ended (")
+    assert server.processes() == []
+    server.start()
+    assert server.flow_run(run["id"])["state"]["type"] == "CRASHED"
+    status, run = server.begin(f"{ADAPT}/on-demand", why="after it")
+    assert status == 201
+    assert server.ended(run["id"])["name"] == "Released"
+    assert [each for each in (server.desk.root / ".graft" / "worktrees").iterdir() if each.is_dir()] == []
+
+
+def stages(server: ServerDesk) -> list[str] | None:
+    """Command lines of the stages that work now; None where none does."""
+    lines = []
+    for process in server.processes():
+        with suppress(psutil.Error):  # gone meanwhile
+            lines.append(" ".join(process.cmdline()))
+    return [line for line in lines if " -m tasks." in line] or None
