@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.bounded_commands import Ended, git_remotely, run_bounded
 from flows.dvc_commands import dvc_environment, dvc_settings
 from flows.journal import HISTORY, Journal
-from flows.records import StageChange, VersionRecord
+from flows.records import StageChange
 from flows.redaction import secrets_of
-from flows.registry_refs import HEADS, TAGS, complete, local_refs, own_records, registry_tags_of
-from flows.remote_registry import seen_at
+from flows.registry_refs import HEADS, TAGS, complete, local_refs, own_records, registry_lock, registry_tags_of
+from flows.registry_tags import artifact_name, version_tag
+from flows.remote_registry import pushed_versions, seen_at
 from flows.run_branch import PREFIX
 from flows.state import REF, StateMoved, run_git
 from flows.state_merge import merge_state
 from flows.versions import version_name, versions
 from tasks.digests import value_sha256
+from tasks.errors import GraftError
 from tasks.params import Params
 from tasks.stage import say
 from tasks.workspace import Workspace
@@ -75,9 +78,7 @@ def fetch_state(workspace: Workspace, params: Params, seconds: float = FETCH_SEC
     fault = _fetched(root, remote, seconds)
     if fault:
         return f"what other machines published is not known: {remote} did not give its registry ({fault})"
-    for line in _taken_over(root, remote):
-        say(line)
-    _fetch_tags(root, remote, seconds)
+    _take_over(root, remote, seconds)
     return None
 
 
@@ -87,7 +88,7 @@ def push_pending(workspace: Workspace, params: Params) -> Pushed:
     What an interrupted publish left undone is completed first.
 
     Raises:
-        WorkspaceError, StageInputError: the registry here cannot be read.
+        WorkspaceError, StageInputError: the registry here cannot be read. What goes wrong with the remotes is told.
     """
     root, settings = workspace.root, dvc_settings(workspace)
     for line in complete(root):
@@ -102,7 +103,7 @@ def push_pending(workspace: Workspace, params: Params) -> Pushed:
             done += _push_data(workspace, params, str(store))
         if remote is not None:
             done += _push_refs(workspace, params, remote)
-    except _NotPushed as err:
+    except (_NotPushed, GraftError) as err:
         return Pushed(False, str(err), done)
     return Pushed(True, None, done)
 
@@ -134,9 +135,7 @@ def _push_refs(workspace: Workspace, params: Params, remote: str) -> list[str]:
         fetched = _tried(params, lambda: _fetch(root, remote, PUSH_SECONDS))
         if not fetched.ok:
             raise _NotPushed(f"{remote} did not give its registry: {fetched.why}")
-        for line in _taken_over(root, remote):
-            say(line)
-        _fetch_tags(root, remote, PUSH_SECONDS)
+        _take_over(root, remote, PUSH_SECONDS)
         pushed = _pushed_once(params, root, remote)
         if pushed is not None:
             return pushed
@@ -145,9 +144,7 @@ def _push_refs(workspace: Workspace, params: Params, remote: str) -> list[str]:
 
 def _pushed_once(params: Params, root: Path, remote: str) -> list[str] | None:
     """What was pushed; None where another machine moved the registry meanwhile."""
-    wanted = _wanted(root)
-    there = _remote_refs(params, root, remote)
-    lacking = {name: target for name, target in wanted.items() if there.get(name) != target}
+    lacking = _lacking(root, remote, _remote_refs(params, root, remote))
     if not lacking:
         return []
     specs = [f"{target}:{name}" for name, target in lacking.items()]
@@ -160,20 +157,34 @@ def _pushed_once(params: Params, root: Path, remote: str) -> list[str] | None:
         return None
     if not ended.ok:
         raise _NotPushed(f"{', '.join(_shown(lacking))} to {remote}: {_rejections(ended) or ended.why}")
-    run_git(root, "update-ref", seen_at(remote), wanted[REF])
+    if REF in lacking:
+        run_git(root, "update-ref", seen_at(remote), lacking[REF], check=False)
     return [f"{name} to {remote}" for name in _shown(lacking)]
 
 
-def _wanted(root: Path) -> dict[str, str]:
-    """What the remote shall have: full name to object."""
-    records, refs = versions(root), local_refs(root)
-    changes = Journal(root, HISTORY, StageChange).read()
+def _lacking(root: Path, remote: str, there: Mapping[str, str]) -> dict[str, str]:
+    """What the remote has not got: full name to object.
+
+    A branch of a version that its registry knows was there and was cleaned up; it does not come back.
+    """
+    records, refs, known = versions(root), local_refs(root), pushed_versions(root, remote) or set()
+    new = [one for one in own_records(records, refs) if one.manifest_sha256 not in known]
+    lacking = {f"{HEADS}{one.branch}": str(one.commit) for one in new if f"{HEADS}{one.branch}" not in there}
+    for name, tag in registry_tags_of(records, Journal(root, HISTORY, StageChange).read(), refs).items():
+        # Each machine may have made the same tag for itself: what it stands on counts, not who made it.
+        stands_on = there.get(f"{name}^{{}}", there.get(name, tag.commit))
+        if stands_on != tag.commit:
+            raise _NotPushed(
+                f"{remote} has a tag {name.removeprefix(TAGS)} on another commit ({stands_on[:12]}); delete it there"
+            )
+        if name not in there:
+            lacking[name] = tag.target
     state = run_git(root, "for-each-ref", "--format=%(objectname)", REF).stdout.decode().strip()
-    branches = {f"{HEADS}{one.branch}": str(one.commit) for one in own_records(records, refs)}
-    return {**branches, **registry_tags_of(records, changes, refs), **({REF: state} if state else {})}
+    return {**lacking, **({REF: state} if state and there.get(REF) != state else {})}
 
 
 def _remote_refs(params: Params, root: Path, remote: str) -> dict[str, str]:
+    """Object of every ref of ours and of every tag at the remote; `NAME^{}` is what a tag stands on."""
     patterns = (REF, f"{HEADS}{PREFIX}*", f"{TAGS}*")
     ended = _tried(params, lambda: git_remotely(root, PUSH_SECONDS, "ls-remote", "--quiet", remote, *patterns))
     if not ended.ok:
@@ -203,47 +214,32 @@ def _fetched(root: Path, remote: str, seconds: float) -> str | None:
 
 
 def _fetch(root: Path, remote: str, seconds: float) -> Ended:
-    # A pattern, as a remote without a registry is none that fails.
+    # A pattern, as a remote without a registry is none that fails; pruned, as the remote may be another one now.
     spec = f"+{REF}*:{seen_at(remote)}*"
-    return git_remotely(root, seconds, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, spec)
+    options = ("--prune", "--quiet", "--no-tags", "--no-write-fetch-head")
+    return git_remotely(root, seconds, "fetch", *options, remote, spec)
 
 
-def _fetch_tags(root: Path, remote: str, seconds: float) -> None:
-    """The tags of versions that others published, with their commits; what fails costs only their stage tags."""
-    names = sorted({tag.rpartition("@")[0] for record in versions(root) if (tag := _tag_of(record))})
-    lacking = [name for name in names if not _has_all_tags(root, name)]
-    specs = [f"{TAGS}{name}{mark}*:{TAGS}{name}{mark}*" for name in lacking for mark in ("@v", "#")]
-    if specs:
-        git_remotely(root, seconds, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, *specs)
-        complete(root)
-
-
-def _tag_of(record: VersionRecord) -> str:
-    from flows.registry_tags import version_tag
-
-    return version_tag(record)
-
-
-def _has_all_tags(root: Path, name: str) -> bool:
+def _take_over(root: Path, remote: str, seconds: float) -> None:
+    """Merge the registry that was fetched, then get the tags of what others published, with their commits."""
+    seen = run_git(root, "rev-parse", "--verify", "--quiet", seen_at(remote), check=False).stdout.decode().strip()
+    for line in _merged(root, seen) if seen else []:
+        say(line)
+    names = {artifact_name(record.name) for record in versions(root)}
     refs = local_refs(root)
-    return all(f"{TAGS}{tag}" in refs for one in versions(root) if (tag := _tag_of(one)).startswith(f"{name}@"))
-
-
-def _taken_over(root: Path, remote: str) -> list[str]:
-    """Merge what was fetched; lines for versions that were renumbered."""
-    theirs = run_git(root, "rev-parse", "--verify", "--quiet", seen_at(remote), check=False).stdout.decode().strip()
-    lines: list[str] = []
-    for attempt in range(ROUNDS):
-        if not theirs:
-            break
-        try:
-            lines = merge_state(root, theirs)
-            break
-        except StateMoved:
-            if attempt == ROUNDS - 1:
-                raise
+    if any(f"{TAGS}{version_tag(record)}" not in refs for record in versions(root)):
+        # The remote's tags are the ones that everybody sees. What fails costs only the stage tags on those commits.
+        specs = [f"+{TAGS}{name}{mark}*:{TAGS}{name}{mark}*" for name in sorted(names) for mark in ("@v", "#")]
+        git_remotely(root, seconds, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, *specs)
     complete(root)
-    return lines
+
+
+def _merged(root: Path, theirs: str) -> list[str]:
+    """Lines for versions that were renumbered."""
+    for _ in range(ROUNDS):
+        with suppress(StateMoved), registry_lock(root):
+            return merge_state(root, theirs)
+    return merge_state(root, theirs)
 
 
 def _shown(refs: Sequence[str] | dict[str, str]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import fcntl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from flows.registry_tags import assign, stage_tag, tag_version, version_tag
 from flows.run_branch import KEEPING, PREFIX
 from flows.state import run_git
 from flows.versions import version_name, versions
+from tasks.workspace import Workspace
 
 HEADS, TAGS = "refs/heads/", "refs/tags/"
 ABANDONED = timedelta(days=1)
@@ -69,6 +72,16 @@ def _is_own(record: VersionRecord, refs: Mapping[str, LocalRef]) -> bool:
     return f"{HEADS}{record.branch}" in refs or f"{KEEPING}{record.run_id}" in refs
 
 
+@contextmanager
+def registry_lock(root: Path) -> Iterator[None]:
+    """One process at a time moves branches and tags: git itself fails where two want one ref."""
+    file = Workspace(root).home / ".graft" / "registry.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def complete(root: Path) -> list[str]:
     """Give every version of this repository its branch and tag, every change of stage its tag, and take away tags that
     say otherwise than the registry.
@@ -78,6 +91,11 @@ def complete(root: Path) -> list[str]:
     Raises:
         WorkspaceError: git refuses.
     """
+    with registry_lock(root):
+        return _completed(root)
+
+
+def _completed(root: Path) -> list[str]:
     records, lines = versions(root), []
     refs = _without_contradictions(root, records)
     for record in own_records(records, refs):
@@ -128,9 +146,9 @@ def _tag_stages(root: Path, records: Sequence[VersionRecord]) -> None:
 
 def registry_tags_of(
     records: Sequence[VersionRecord], changes: Sequence[StageChange], refs: Mapping[str, LocalRef]
-) -> dict[str, str]:
-    """The tags of the registry that this repository has: full name to object."""
+) -> dict[str, LocalRef]:
+    """The tags of the registry that this repository has, by full name."""
     by_digest = {record.manifest_sha256: record for record in records}
     names = [version_tag(record) for record in records]
     names += [stage_tag(by_digest[one.manifest_sha256], one) for one in changes if one.manifest_sha256 in by_digest]
-    return {f"{TAGS}{name}": refs[f"{TAGS}{name}"].target for name in names if f"{TAGS}{name}" in refs}
+    return {f"{TAGS}{name}": refs[f"{TAGS}{name}"] for name in names if f"{TAGS}{name}" in refs}

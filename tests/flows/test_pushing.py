@@ -19,6 +19,7 @@ from flows import pushing
 from flows.journal import HISTORY, Journal
 from flows.pushing import fetch_state, push_pending
 from flows.records import StageChange, now_text
+from flows.registry_refs import complete
 from flows.state import REF, StateRef
 from flows.state_merge import merge_state, merged_sides
 from flows.versions import versions
@@ -132,6 +133,45 @@ def test_a_promotion_is_pushed_with_its_tag(ada: Machine, remote: Path) -> None:
     assert push_pending(ada.workspace, ada.params).pushed
     assert_whole(remote)
     assert git(remote, "rev-parse", "Small-model-no-1#prod#1^{commit}") == versions(remote)[0].commit
+
+
+def test_a_promotion_that_two_machines_tagged_each_for_itself_is_pushed_all_the_same(
+    ada: Machine, bob: Machine, remote: Path
+) -> None:
+    ada.release("one")
+    ada.publish(NIGHT)
+    fetch_state(bob.workspace, bob.params)
+    promote(ada, 1)
+    push_pending(ada.workspace, ada.params)
+    git(bob.root, "fetch", "--quiet", "--no-tags", "origin", f"+{REF}:{REF}")
+    complete(bob.root)
+    assert refs(bob.root)["refs/tags/Small-model-no-1#prod#1"] != refs(remote)["refs/tags/Small-model-no-1#prod#1"]
+    bob.release("two")
+    assert bob.publish(DAY).pushed
+    assert_whole(remote)
+
+
+def test_a_tag_of_somebody_elses_making_is_named(ada: Machine, remote: Path) -> None:
+    ada.git("push", "--quiet", "origin", "main:refs/tags/Small-model-no-1@v1.0.0")
+    ada.release("one")
+    ended = ada.publish(NIGHT)
+    assert ended.pushed is False
+    assert "origin has a tag Small-model-no-1@v1.0.0 on another commit" in str(ended.not_pushed)
+
+
+def test_a_new_remote_gets_every_version_and_branches_cleaned_up_at_the_old_one_stay_away(
+    ada: Machine, remote: Path, tmp_path: Path
+) -> None:
+    ada.release("one")
+    ada.publish(NIGHT)
+    git(remote, "update-ref", "-d", f"refs/heads/graft/run/{NIGHT}")
+    assert push_pending(ada.workspace, ada.params).done == []
+    assert f"refs/heads/graft/run/{NIGHT}" not in refs(remote)
+    other = tmp_path / "other.git"
+    git(tmp_path, "init", "--quiet", "--bare", str(other))
+    ada.git("remote", "set-url", "origin", str(other))
+    assert push_pending(ada.workspace, ada.params).pushed
+    assert_whole(other)
 
 
 @pytest.mark.parametrize("fault", ["gone", "closed", "silent"])
