@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 import threading
@@ -15,7 +16,7 @@ from flows.dvc_repair import back_up_dvc_lock, repair
 from flows.memory import MemoryWatch
 from flows.processes import end_marked_processes, marks
 from flows.supervised import Ending, run_supervised
-from tasks.errors import StageFailed, StageInputError
+from tasks.errors import StageFailed, StageInputError, full_disk
 from tasks.log_lines import unmarked
 from tasks.params import LimitsParams
 from tasks.reports import Outcome
@@ -33,6 +34,8 @@ MEMORY_MENDS = {
 """What makes a stage use less; each image in work costs memory per thread."""
 
 _EXITED = re.compile(r"failed to run: .*, exited with (-?\d+)")
+_FULL = re.compile(r"No space left on device(?:: '([^']*)'(?: -> '([^']*)')?)?")
+_TOLD_FULL = "no space left on the disk"
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ def _outcome(ws: Workspace, stage: str, run_id: str) -> Outcome | None:
 
 def _failure(stage: str, ending: Ending) -> StageResult:
     """An end without a readable outcome, or with outs that DVC did not record."""
+    if full := _full_disk(stage, ending.tail):
+        return StageResult(stage, "failed", [full])
     number = _signal_number(ending)
     if number is not None:
         short_of_memory = " (often the machine ran out of memory; limits.memory_gb ends a stage before that)"
@@ -157,6 +162,17 @@ def _failure(stage: str, ending: Ending) -> StageResult:
         reasons = [f"{stage} ended without an outcome; its last lines:", *_readable(ending.tail)]
         return StageResult(stage, "failed", reasons, internal=True, died=True)
     return StageResult(stage, "failed", [f"DVC could not run or record {stage}: {explain(ending.tail)}"])
+
+
+def _full_disk(stage: str, tail: Sequence[str]) -> str | None:
+    """What a stage or DVC said of a disk that takes no more; the outcome's own file may not have found room either."""
+    for line in reversed(_readable(tail)):
+        if _TOLD_FULL in line:
+            return line
+        if match := _FULL.search(line):
+            place = match[2] or match[1]
+            return f"DVC could not keep what {stage} made: {full_disk(OSError(errno.ENOSPC, '', place))}"
+    return None
 
 
 def _readable(tail: Sequence[str]) -> list[str]:

@@ -33,8 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as err:
-        # A full disk shows in a write or a flush, which do not say of what file.
-        err.filename = err.filename or str(path)
+        # A full disk shows in a write or a flush, which do not say of what file; and nobody knows the draft's name.
+        err.filename = str(path) if err.filename in (None, str(draft)) else err.filename
         raise
     finally:
         draft.unlink(missing_ok=True)
