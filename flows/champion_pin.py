@@ -19,6 +19,7 @@ from flows.journal import HISTORY, VERSIONS, Journal
 from flows.prod_pointer import read_prod, settle_pointer
 from flows.records import PROD, StageChange, VersionRecord
 from flows.release_items import items_path
+from flows.stage_history import stage_history
 from flows.state import REF, StateRef
 from flows.store import stored_release, sync_folder
 from tasks.digests import bytes_sha256
@@ -37,21 +38,29 @@ class ProductionMoved(StageFailed):
     """Another release was promoted while the run worked; its verdict is about the one before."""
 
 
-def champion_now(workspace: Workspace, params: Params, tell: Callable[[str], None], fetch: bool = False) -> ChampionPin:
+def champion_now(
+    workspace: Workspace, params: Params, tell: Callable[[str], None], publishes: bool = False
+) -> ChampionPin:
     """`wanted_pin`, after an interrupted change of production was completed.
 
     Args:
         tell: told of such a change.
-        fetch: first take over what other machines published and promoted; a remote that does not answer is told.
+        publishes: first take over what other machines published and promoted; a remote that does not answer is told.
+    Raises:
+        ReleaseError: as `wanted_pin`, or the run publishes and this store does not have what is in production.
     """
-    if fetch:
+    if publishes:
         from flows.pushing import fetch_state
 
         if unknown := fetch_state(workspace, params):
             tell(unknown)
     for line in settle_pointer(workspace, workspace.store(params.publish.store)):
         tell(line)
-    return wanted_pin(workspace, params)
+    pin, changes = wanted_pin(workspace, params), stage_history(workspace.root) if publishes else []
+    if changes and pin.champion is None:
+        # Judged as the first one, it would be published without a comparison.
+        _must_be_stored(workspace.store(params.publish.store), changes[-1].version, changes[-1].manifest_sha256)
+    return pin
 
 
 def wanted_pin(workspace: Workspace, params: Params) -> ChampionPin:
@@ -120,7 +129,8 @@ def _must_be_stored(store: Path, version: int, digest: str) -> None:
     if not (stored_release(store, digest) / MANIFEST).is_file():
         raise ReleaseError(
             f"production is v{version} (release {digest[:12]}), which {store} does not hold; copy its folder {digest} "
-            "back from a backup, or go back to a version that is there (`graft rollback`)"
+            "there (from a backup or another machine), set publish.store to the store that holds it, or go back to a "
+            "version that is there (`graft rollback`)"
         )
 
 

@@ -132,8 +132,8 @@ class CorridorRun(StageRuns):
     def _pin(self) -> None:
         """Settle what the run is compared with, and have it at hand."""
         logger = get_run_logger()
-        served = self.workspace.home != self.workspace.root  # At the desk it was fetched before anything was decided.
-        pin = champion_now(self.workspace, self.params, logger.warning, fetch=served)
+        served = self.workspace.home != self.workspace.root  # The desk has fetched before it decided anything.
+        pin = champion_now(self.workspace, self.params, logger.warning, publishes=served)
         write_inputs(self.workspace, self.params, pin)
         fetch_pinned(self.workspace, self.params, pin)
         if pin.champion:

@@ -68,7 +68,7 @@ def adapt_here(
             from flows.publication import check_publishable
 
             check_publishable(workspace, params)
-        pin = champion_now(workspace, params, say, fetch=publish)
+        pin = champion_now(workspace, params, say, publishes=publish)
         pinned_inputs(workspace, params, pin)
         before = workspace.params.read_bytes()
         if edited.diff:

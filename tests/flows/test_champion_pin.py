@@ -232,6 +232,15 @@ def test_an_interrupted_promotion_is_completed_before_a_run_pins_anything(scene:
     assert any("completed an interrupted change" in line for line in told)
 
 
+def test_a_machine_whose_store_lacks_production_publishes_nothing_as_if_it_were_the_first(scene: Scene) -> None:
+    (version,) = in_production(scene, 0.9)
+    (scene.store / "prod").unlink()
+    shutil.rmtree(scene.store / version.manifest_sha256)
+    assert champion_now(scene.workspace, scene.params, lambda _: None) == ChampionPin()
+    with pytest.raises(ReleaseError, match=r"production is v1 .* set publish\.store to the store that holds it"):
+        champion_now(scene.workspace, scene.params, lambda _: None, publishes=True)
+
+
 def test_the_rule_holds_on_a_memory_of_many_items(scene: Scene) -> None:
     contents = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(500)]
     remember(scene, {content: "test" if place % 5 == 0 else "train" for place, content in enumerate(contents)})
