@@ -118,7 +118,7 @@ def set_automation(client: SyncPrefectClient, wanted: Automation) -> None:
     """Create an automation, or bring the one of its name to what it shall be."""
     from prefect.events.schemas.automations import AutomationCore
 
-    core = AutomationCore.model_validate(wanted.model_dump(exclude={"id"}))
+    core = AutomationCore.model_validate(wanted.model_dump(exclude={"id", "owner_resource"}))
     present: list[Any] = client.read_automations_by_name(wanted.name)
     if present:
         client.update_automation(present[0].id, core)

@@ -188,8 +188,10 @@ def test_a_cron_entry_fires(server: ServerDesk, released: dict[str, Any]) -> Non
     before = file.read_text()
     file.write_text(before.replace('cron: "0 2 * * *"', f'cron: "{when.minute} {when.hour} * * *"'))
     assert file.read_text() != before
-    apply_again(server)
-    file.write_text(before)
+    try:
+        apply_again(server)
+    finally:
+        file.write_text(before)
     deployment = server.deployment(f"{ADAPT}/scheduled")["id"]
 
     def look() -> dict[str, Any] | None:
