@@ -1,0 +1,89 @@
+"""A run from Prefect's pages, as a person starts it: the form, a bad value, Released, the artifacts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import Page, chromium
+from server_desk import ServerDesk, free_port, make_server_desk
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerDesk]:
+    made = make_server_desk(tmp_path_factory.mktemp("pages").resolve())
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    with chromium(tmp_path / "profile", free_port()) as page:
+        yield page
+
+
+def field(label: str) -> str:
+    """The part of the form under a label."""
+    name = "e.querySelector('.schema-form-property__label')?.innerText.replace(' (Optional)', '')"
+    return f"[...document.querySelectorAll('.schema-form-property')].find(e => {name} === {json.dumps(label)})"
+
+
+def button(text: str, within: str = "document") -> str:
+    return f"[...{within}.querySelectorAll('button, a')].find(e => e.innerText.trim() === {json.dumps(text)})"
+
+
+def test_a_person_starts_a_run_from_the_form_and_reads_what_it_made(server: ServerDesk, page: Page) -> None:
+    deployment = server.deployment("deployed-adapt/on-demand")["id"]
+    page.open(f"{server.url}/deployments/deployment/{deployment}/run")
+    page.says("What the run is for")
+    page.fill(f"{field('why')}.querySelector('textarea')", "from the page")
+
+    page.click(button("set here", field("adapt")))
+    page.says("The method and its settings.")
+    methods = ["linear_probe", "fine_tune", "from_scratch"]
+    assert page.value(f"[...{field('Method')}.querySelectorAll('button')].map(e => e.innerText.trim())")[:3] == methods
+
+    page.click(button("as the commit says", field("adapt")))
+
+    page.click(button("set here", field("gate")))
+    page.fill(f"{field('Min Test Items')}.querySelector('input')", "4")
+    page.fill(f"{field('Min Test Items Per Class')}.querySelector('input')", "2")
+    page.fill(f"{field('Gain Over Raw Pixels')}.querySelector('input')", "-1")
+    page.fill(f"{field('Alpha')}.querySelector('input')", "0.5")
+    page.click(button("Submit"))
+    page.says("'settings.gate.champion.alpha'. Failure reason: 0.5 is greater than the maximum of 0.2")
+    keep(page, "bad-value")
+
+    page.fill(f"{field('Alpha')}.querySelector('input')", "0.04")
+    page.click(button("Submit"))
+    page.says("scheduled to start")
+    page.click(button("View run"))
+    page.says("Released", 600)
+    keep(page, "released")
+    (run,) = server.flow_runs(flow_runs={"deployment_id": {"any_": [deployment]}})
+    assert run["state"]["name"] == "Released", server.log("worker")
+    assert run["parameters"]["settings"]["gate"]["champion"]["alpha"] == 0.04
+    assert run["parameters"]["settings"]["adapt"] is None
+
+    page.click(button("Artifacts"))
+    for key in ("metrics", "verdict", "confusion-matrix"):
+        page.says(key)
+    keep(page, "artifacts")
+    artifact = server.artifacts(run["id"])["verdict"]["id"]
+    page.open(f"{server.url}/artifacts/artifact/{artifact}")
+    page.says("gate.min_test_items")
+    keep(page, "verdict")
+
+
+def keep(page: Page, name: str) -> None:
+    """A picture for somebody who wants to see it: GRAFT_SCREENSHOTS names the folder."""
+    if folder := os.environ.get("GRAFT_SCREENSHOTS"):
+        page.shot(Path(folder) / f"{name}.png")
