@@ -36,8 +36,9 @@ def judge_champion(
         return ChampionVerdict(
             outcome="first", promotable=held, use=use, reasons=["no model is in production: the first", *reasons]
         )
-    outcome, level = outcome_of(champion, rule, use), level_of(rule, use)
+    level = level_of(rule, use)
     bounds = _bounds_of(champion, rule, level)
+    outcome = outcome_of(champion, bounds, rule, use)
     more = None
     if outcome == "inconclusive" and champion.counts and use <= rule.test_set_uses:
         more = items_to_settle(champion.counts, rule.margin, level)
@@ -60,8 +61,8 @@ def judge_champion(
     )
 
 
-def outcome_of(comparison: PairedComparison, rule: ChampionRule, use: int) -> Outcome:
-    """What the figures say of the new model; with `decision_bounds` at the level of this use:
+def outcome_of(comparison: PairedComparison, bounds: Interval | None, rule: ChampionRule, use: int) -> Outcome:
+    """What the figures say of the new model; with its `decision_bounds` at the level of this use:
 
     better: lower bound above 0; equivalent: lower bound above -margin; worse: upper bound below 0, or the interval of
     macro-F1 wholly below -margin whatever the accuracy; inconclusive: none of these. After its last use a test set
@@ -69,7 +70,6 @@ def outcome_of(comparison: PairedComparison, rule: ChampionRule, use: int) -> Ou
     """
     if comparison.unchanged:
         return "unchanged"
-    bounds = _bounds_of(comparison, rule, level_of(rule, use))
     if bounds is None:
         return "incomparable"
     low, high = bounds
@@ -114,6 +114,7 @@ def _against_best(best: PairedComparison | None, rule: ChampionRule, use: int) -
     """
     if best is None:
         return True, []
-    outcome, level = outcome_of(best, rule, use), level_of(rule, use)
-    held = outcome not in ("worse", "inconclusive")
-    return held, [champion_reasons.of_best(best, held, _bounds_of(best, rule, level), level, rule)]
+    level = level_of(rule, use)
+    bounds = _bounds_of(best, rule, level)
+    held = outcome_of(best, bounds, rule, use) not in ("worse", "inconclusive")
+    return held, [champion_reasons.of_best(best, held, bounds, level, rule)]
