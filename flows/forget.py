@@ -19,6 +19,7 @@ from flows.dvc_commands import dvc_remotes, ensure_dvc, run_dvc
 from flows.dvc_repair import repair
 from flows.erasure import DvcCache, dvc_file_of, forget_results, forget_site_cache, raw_traces
 from flows.forget_plan import Content, Forgetting, Known, is_ours, near_duplicates_of, tables_of
+from flows.forget_runs import check_no_run, forget_runs
 from flows.forget_trainings import forget_trainings, learned_folders
 from flows.git_user import git_user
 from flows.inputs import split_memory_bytes
@@ -54,11 +55,12 @@ def forget_here(
     Raises:
         DataError: no such item, no reason, or a table that cannot be read and may name an item.
         StageInputError: data/items.parquet or .graft/forgetting.json cannot be read.
-        WorkspaceError: a run holds the workspace.
+        WorkspaceError: a run holds the workspace, or works in a worktree of it.
     """
     if not reason.strip():
         raise DataError("--reason is empty; say why (a person's request, a licence), it stands in data/forgotten.csv")
     caller = Path.cwd()
+    check_no_run(workspace)
     if dry_run:
         check_free(workspace)
         _, summary = _plan(workspace, load_params(workspace.params), given, caller)
@@ -206,6 +208,10 @@ def _drop_trainings(workspace: Workspace, _: Params, forgetting: Forgetting) -> 
     forget_trainings(workspace, forgetting.sha256s)
 
 
+def _drop_runs(workspace: Workspace, _: Params, __: Forgetting) -> None:
+    forget_runs(workspace)
+
+
 def _drop_results(workspace: Workspace, params: Params, forgetting: Forgetting) -> None:
     forget_results(workspace, DvcCache.of(workspace))
     for page in (workspace.page, workspace.validation_page):
@@ -233,6 +239,7 @@ STEPS: tuple[tuple[str, Step], ...] = (
     ("files", _delete_files),
     ("features", _drop_features),
     ("trainings", _drop_trainings),
+    ("runs", _drop_runs),
     ("results", _drop_results),
 )
 """In this order: from the tombstone on the item cannot come back, whatever happens to the rest."""

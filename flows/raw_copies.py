@@ -138,6 +138,14 @@ def discard_copy(target: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def discard_every_copy(home: Path) -> None:
+    """Remove all copies, whole or begun; no run may be reading them."""
+    folder = raw_folder(home)
+    for digest in sorted({path.name.strip(".").split(".")[0] for path in folder.glob("*")}):
+        discard_copy(folder / digest)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _make(workspace: Workspace, tracked: TrackedData, md5: str, target: Path) -> None:
     cache, draft = dvc_cache_dir(workspace), _draft(target)
     discard_copy(target)
