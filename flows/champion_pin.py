@@ -191,10 +191,15 @@ def _copy(workspace: Workspace, store: Path, release: PinnedRelease) -> None:
             raise ReleaseError("its manifest.json is another one than its folder's name says")
         incoming.rename(target)
         sync_folder(target.parent)
-    except (GraftError, OSError) as err:
+    except GraftError as err:
         raise ReleaseError(
-            f"v{release.version} cannot be compared with: {stored} is damaged or cannot be copied ({err}); put it back "
-            "from a backup, or promote another version (`graft history` lists them); nothing was computed"
+            f"v{release.version} cannot be compared with: {err}; put {stored} back from a backup, or promote another "
+            "version (`graft history` lists them); nothing was computed"
+        ) from err
+    except OSError as err:
+        raise ReleaseError(
+            f"v{release.version} cannot be compared with: {stored} cannot be copied to {target.parent} ({err}); free "
+            "the disk or make both readable and writable, then run again; nothing was computed"
         ) from err
     finally:
         shutil.rmtree(incoming, ignore_errors=True)

@@ -92,6 +92,8 @@ def adapt(
     run_id = new_run_id()
 
     def run() -> RunResult:
+        if why and not publish:
+            raise UserError("--why is kept with the version that --publish registers; add --publish, or leave it out")
         here, edits = wanted_edits(workspace, data, set_)
         start_logs(chosen_format(here, log_format, edits))
         run_log.begin(here, run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from pathlib import Path
@@ -192,6 +193,22 @@ def test_a_champion_that_is_damaged_in_the_store_is_not_copied(scene: Scene) -> 
     left = {path.name for path in scene.workspace.pinned_release("").iterdir()}
     assert version.manifest_sha256 not in left
     assert not [name for name in left if name.startswith(".")]
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_copy(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_production(scene, 0.9)
+    pin = wanted_pin(scene.workspace, scene.params)
+
+    def full(_: Path, target: Path) -> None:
+        target.mkdir(parents=True)
+        (target / "manifest.json").write_text("{}")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(ReleaseError, match=r"No space left on device\); free the disk"):
+        fetch_pinned(scene.workspace, scene.params, pin)
+    left = [path.name for path in scene.workspace.pinned_release("").iterdir()]
+    assert left == [f"{pin.champion.manifest_sha256}.items.parquet" if pin.champion else ""]
 
 
 def test_a_verdict_about_another_champion_publishes_nothing(scene: Scene) -> None:

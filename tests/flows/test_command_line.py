@@ -35,3 +35,8 @@ def test_a_slip_names_the_help_of_its_own_command(
 ) -> None:
     assert graft(monkeypatch, *arguments.split()) == 1
     assert f"({command} --help shows what there is)" in capfd.readouterr().err
+
+
+def test_a_reason_for_no_version_is_refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert graft(monkeypatch, "adapt", "--why", "curious") == 1
+    assert "--why is kept with the version that --publish registers; add --publish" in capfd.readouterr().err
