@@ -60,7 +60,7 @@ def add_weights(workspace: Workspace, source: Path, architecture: str | None = N
                 f"{workspace.relative(target)} is there already with other content; give the file another name"
             )
         shown = workspace.relative(target)
-        run_dvc(workspace, "add", "--quiet", shown)
+        run_dvc(workspace, "add", shown)
         _, diff = edit_params(workspace, [Edit(("backbone", "name"), name), Edit(("backbone", "weights"), shown)])
     done = f"{shown} is under DVC as {shown}.dvc ({name}, {counted(tensors, 'tensor')}); commit that file with git"
     return [done, diff.rstrip() or "params.yaml names them already"]

@@ -17,6 +17,7 @@ from flows.inputs import pinned_inputs
 from flows.limits import EVERYTHING, check_limits
 from flows.logs import take_over_prefect
 from flows.outlook import look_ahead
+from flows.own_weights import bring_weights
 from flows.params_file import Edit, edited_params
 from flows.result import RunResult
 from flows.versions import versions
@@ -116,9 +117,10 @@ def is_to_publish(workspace: Workspace, params: Params, standing: RunResult) -> 
 
 
 def prepare_data(workspace: Workspace, params: Params) -> None:
-    """Write the embedded sample if it is asked for, and look at every entry before DVC does.
+    """Write the embedded sample if it is asked for, look at every entry before DVC does, and have weights under DVC.
 
     Raises:
+        WeightsError: backbone.weights is under DVC, and its content is nowhere.
         DataError: the tree holds what DVC or a reader would hang or fail on (every entry is named), no images, or no
             class folders.
     """
@@ -129,6 +131,7 @@ def prepare_data(workspace: Workspace, params: Params) -> None:
         write_sample(data, sample.labels_per_class, sample.seed)
         say(f"wrote the embedded sample to {workspace.relative(data)}")
     check_tree(data) if params.data.table else check_layout(data)
+    bring_weights(workspace, params)
 
 
 def _mend_of_file(data: Path) -> str:

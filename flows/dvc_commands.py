@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flows.redaction import redacted
 from tasks.errors import WorkspaceError
 from tasks.reports import write_bytes
 from tasks.workspace import Workspace
@@ -98,7 +99,7 @@ def run_dvc(ws: Workspace, *arguments: str, timeout_seconds: float = STATUS_TIME
     if done.returncode == 0:
         return done.stdout
     lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    raise WorkspaceError(f"{shown} failed: {explain(lines)}")
+    raise WorkspaceError(f"{shown} failed: {redacted(explain(lines))}")
 
 
 def explain(lines: list[str]) -> str:

@@ -116,7 +116,7 @@ def make_machine(root: Path, name: str = "Ada", **params: Any) -> Machine:
     with (root / "params.yaml").open("w") as file:
         YAML(typ="safe").dump(sections, file)
     (root / "dvc.yaml").write_text(STAGES)
-    (root / ".gitignore").write_text("/.graft/\n/releases/\n/reports/\n/models/\n/data/\n/dvc.lock\n__pycache__/\n")
+    (root / ".gitignore").write_text("/.graft/\n/releases/\n/reports/\n/models/release/\n/data/\n__pycache__/\n")
     write_bytes(root / ".dvc" / "config", CONFIG.encode())
     (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
     write_bytes(root / "tasks" / "one.py", b"ONE = 1\n")
