@@ -107,7 +107,7 @@ def test_the_model_in_production_is_neither_exported_nor_published_again(publish
     after = published.results()
     assert {name for name in before if before[name] != after[name]} == {"reports/gate.json"}
     assert "this is the model of v1, which is in production" in stderr
-    assert len(json.loads(published.graft("history", "--json").stdout)) == 1
+    assert len(json.loads(published.graft("history", "--json").stdout)["changes"]) == 1
     code, result, stderr = published.adapt(**DEAD_SERVER)
     assert (code, result["unchanged"], result["version"]) == (0, True, 1), stderr
     assert not any(step["runs"] for step in json.loads(published.graft("plan", "--json").stdout))
