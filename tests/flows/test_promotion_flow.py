@@ -1,0 +1,79 @@
+"""Promotion and rollback as flows: how they end, and who is written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prefect.context import FlowRunContext
+from prefect.logging import disable_run_logger
+from registry_scene import Scene, make_scene
+
+from flows.actor import actor_of
+from flows.promotion_flow import promote_flow, rollback_flow
+from tasks.errors import UserError
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    scene = make_scene(tmp_path.resolve())
+    monkeypatch.chdir(scene.root)
+    return scene
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> object:
+    with disable_run_logger():
+        yield
+
+
+def started_by(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    created_by = SimpleNamespace(display_value=name) if name else None
+    context = SimpleNamespace(flow_run=SimpleNamespace(created_by=created_by))
+    monkeypatch.setattr(FlowRunContext, "get", lambda: context)
+
+
+def test_a_flow_promotes_and_rolls_back(scene: Scene) -> None:
+    scene.publish(1)
+    done = promote_flow.fn("v1", "the first")
+    assert (done.name, done.message) == ("Completed", "v1 is in production (change 1, by Ann Owner)")
+    scene.publish(2)
+    promote_flow.fn("v2", "better", who="Ben")
+    back = rollback_flow.fn("it was wrong")
+    assert (back.name, back.message) == ("Completed", "v1 is in production in place of v2 (change 3, by Ann Owner)")
+    assert [change.actor for change in scene.history()] == ["Ann Owner", "Ben", "Ann Owner"]
+
+
+def test_a_refusal_and_a_fault_end_with_their_reason(scene: Scene) -> None:
+    scene.publish(1, promotable=False, outcome="worse", champion="a" * 64)
+    refused = promote_flow.fn("v1", "please")
+    assert (refused.name, refused.is_failed()) == ("Refused", True)
+    assert "v1 was judged against release aaaaaaaaaaaa" in str(refused.message)
+    unknown = promote_flow.fn("v7", "please")
+    assert (unknown.name, unknown.is_failed()) == ("Failed", True)
+    assert "no version v7" in str(unknown.message)
+    assert rollback_flow.fn("please").is_failed()
+    assert scene.history() == []
+    assert promote_flow.fn("v1", "please", force=True).is_completed()
+    assert scene.history()[0].forced
+
+
+def test_whom_prefect_knows_as_the_creator_is_written_down(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    started_by("ann@example.org", monkeypatch)
+    assert actor_of(scene.root) == "ann@example.org"
+    assert actor_of(scene.root, "Ben") == "Ben"
+    started_by(None, monkeypatch)
+    assert actor_of(scene.root) == "Ann Owner"
+
+
+def test_who_has_no_name_in_git_is_the_machines_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.actor.git_user", lambda root: None)
+    monkeypatch.setenv("LOGNAME", "night-shift")
+    assert actor_of(tmp_path) == "night-shift"
+
+
+@pytest.mark.parametrize("named", ["", " \n"])
+def test_an_empty_name_is_refused(tmp_path: Path, named: str) -> None:
+    with pytest.raises(UserError, match="--who is empty"):
+        actor_of(tmp_path, named)
