@@ -14,6 +14,7 @@ from flows.git_user import check_identity
 from flows.logs import graft_version
 from flows.pushing import git_remotes, push_pending
 from flows.records import VersionRecord, now_text
+from flows.redaction import secret_options
 from flows.registry_refs import complete, version_message
 from flows.reproducibility import kept_in_place
 from flows.run_branch import KEEPING, RunTree, branch_of
@@ -55,11 +56,12 @@ def check_publishable(workspace: Workspace, params: Params) -> None:
     """Refuse at the start what would fail or must not happen at the end. Asks no remote.
 
     Raises:
-        WorkspaceError: no checkout, no identity, a remote that is not set up, or data that publish.in_place_data
-            refuses.
+        WorkspaceError: no checkout, no identity, a remote that is not set up, a secret in .dvc/config, or data that
+            publish.in_place_data refuses.
     """
     check_identity(workspace.root)
     _check_remotes(workspace, params.publish)
+    _check_kept_secrets(workspace)
     _check_in_place(params, kept_in_place(workspace, params) if params.publish.in_place_data == "refuse" else [])
 
 
@@ -74,6 +76,19 @@ def _check_remotes(workspace: Workspace, publish: PublishParams) -> None:
         raise WorkspaceError(
             f"publish.dvc_remote: DVC knows no remote {publish.dvc_remote!r}{did_you_mean(publish.dvc_remote, stores)}"
         )
+
+
+def _check_kept_secrets(workspace: Workspace) -> None:
+    """.dvc/config goes into every version's commit."""
+    from dvc.config import Config
+
+    shared = Config(dvc_dir=str(workspace.root / ".dvc"), validate=False).load_one("repo")
+    for name, remote in shared.get("remote", {}).items():
+        for option in secret_options(remote):
+            raise WorkspaceError(
+                f".dvc/config would carry a secret into git (remote {name!r}: {option}); move it to .dvc/config.local: "
+                f"`dvc remote modify --local {name} {option} ...`, and take it out of .dvc/config"
+            )
 
 
 def _check_in_place(params: Params, reasons: list[str]) -> None:

@@ -41,6 +41,25 @@ def holds_secret(url: str) -> bool:
     return bool(found) and (":" in found[2] or found[1].lower().startswith("http")) if found else False
 
 
+SECRET_OPTIONS = frozenset(
+    {
+        *("password", "passphrase", "token", "session_token", "sas_token", "secret_access_key", "account_key"),
+        *("client_secret", "connection_string", "gdrive_client_secret", "oss_key_secret"),
+    }
+)
+"""Options of DVC's remotes that are secret beyond doubt."""
+
+
+def secret_options(remote: Mapping[str, Any]) -> list[str]:
+    """Which settings of a DVC remote are secrets.
+
+    >>> secret_options({"url": "s3://bucket", "secret_access_key": "x", "ask_password": True})
+    ['secret_access_key']
+    """
+    named = [name for name in remote if name in SECRET_OPTIONS]
+    return named + (["url"] if holds_secret(str(remote.get("url", ""))) else [])
+
+
 def secrets_of(settings: Mapping[str, Any]) -> list[str]:
     """Values of secret options anywhere in DVC's settings, such as a remote's password in .dvc/config.local."""
     return list(_secret_values(settings))

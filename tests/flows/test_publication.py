@@ -256,6 +256,24 @@ def test_a_remote_that_is_not_set_up_is_named_at_the_start(
         check_publishable(machine.workspace, machine.params)
 
 
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("secret_access_key", "    secret_access_key = planted0123456789\n"),
+        ("url", "    url = https://ada:planted0123456789@example.org/x\n"),
+    ],
+)
+def test_a_secret_in_dvcs_shared_settings_is_refused_before_it_gets_into_git(
+    machine: Machine, option: str, line: str
+) -> None:
+    config = machine.root / ".dvc" / "config"
+    config.write_text(f"{config.read_text()}['remote \"bucket\"']\n    user = ada\n{line}")
+    with pytest.raises(WorkspaceError) as refused:
+        check_publishable(machine.workspace, machine.params)
+    assert f"(remote 'bucket': {option}); move it to .dvc/config.local" in str(refused.value)
+    assert "planted" not in str(refused.value)
+
+
 def test_data_read_in_place_are_marked_or_refused(tmp_path: Path) -> None:
     data = {"data": {"path": str(tmp_path / "elsewhere")}}
     (tmp_path / "elsewhere").mkdir()
