@@ -18,6 +18,7 @@ from flows.actor import actor_of
 from flows.automatic_promotion import Approve, promote_if_allowed
 from flows.cancellation import cancellation_of
 from flows.champion_pin import champion_now, check_champion, fetch_pinned
+from flows.endings import disk_fault
 from flows.events import announce
 from flows.inputs import write_inputs, write_split_memory
 from flows.publication import Published, Wish, publish_version
@@ -29,7 +30,7 @@ from flows.stage_runs import StageRefused, StageRuns
 from flows.store import stored_release
 from flows.test_set_ledger import record_use, warning_of
 from flows.versions import version_name
-from tasks.errors import GraftError, NotQualified, Refusal, StageFailed
+from tasks.errors import GraftError, NotQualified, Refusal, StageFailed, WorkspaceError
 from tasks.params import Params, load_params
 from tasks.reports import (
     AdaptationReport,
@@ -86,9 +87,12 @@ def run_corridor(
         approve: asks a person before a promotion where promotion.approval wants that; None: nobody can be asked.
     """
     result = CorridorRun(workspace, load_params(workspace.params), run_id, cancelled, wish, approve).to_the_end()
-    for home in {workspace.root, workspace.home}:
-        result.write(Workspace(home).run_result(run_id))
-    Timings(run_id=run_id, seconds=result.seconds, memory_gb=result.memory_gb).write(workspace.timings)
+    try:
+        for home in {workspace.root, workspace.home}:
+            result.write(Workspace(home).run_result(run_id))
+        Timings(run_id=run_id, seconds=result.seconds, memory_gb=result.memory_gb).write(workspace.timings)
+    except OSError as err:
+        get_run_logger().error("%s", f"the run's result is not on disk: {disk_fault(err)}")
     return result
 
 
@@ -128,6 +132,8 @@ class CorridorRun(StageRuns):
             return self._ended("refused", str(err).splitlines(), stopped_in=self.at)
         except GraftError as err:
             return self._ended("failed", str(err).splitlines(), stopped_in=self.at)
+        except OSError as err:
+            return self._ended("failed", [disk_fault(err)], stopped_in=self.at)
 
     def _pin(self) -> None:
         """Settle what the run is compared with, and have it at hand."""
@@ -208,6 +214,8 @@ class CorridorRun(StageRuns):
                 self._register(self.wish)
         except GraftError as err:
             return self._fault(err)
+        except OSError as err:
+            return self._fault(WorkspaceError(disk_fault(err)))
         self.seconds["publish"] = round(time.monotonic() - started, 3)
         return None
 
@@ -250,7 +258,7 @@ class CorridorRun(StageRuns):
         try:
             write_split_memory(self.workspace, self.params)
             outcome = self._process("split", logger.debug)
-        except GraftError as err:
+        except (GraftError, OSError) as err:
             logger.warning("split could not settle after the release: %s", err)
             return
         if outcome.state not in ("done", "unchanged"):

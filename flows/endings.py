@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 from flows.result import EXIT_CODES, RunResult
-from tasks.errors import GraftError, Refusal
+from tasks.errors import GraftError, Refusal, full_disk
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 STOPPED = "interrupted; the same command goes on where it stopped"
@@ -45,4 +45,5 @@ def result_of(run: Callable[[], RunResult], new_run_id: Callable[[], str]) -> tu
 
 def disk_fault(err: OSError) -> str:
     """What the system could not do, with the mend."""
-    return f"{err.filename or 'the system'}: {err.strerror or err}; free the disk or make it writable, then run again"
+    other = f"{err.filename or 'the system'}: {err.strerror or err}; free the disk or make it writable, then run again"
+    return full_disk(err) or other

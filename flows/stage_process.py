@@ -15,6 +15,7 @@ from flows.dvc_commands import dvc_command, dvc_environment, explain
 from flows.dvc_repair import back_up_dvc_lock, repair
 from flows.memory import MemoryWatch
 from flows.processes import end_marked_processes, marks
+from flows.restored_outs import RESTORED, altered_objects, throw_away
 from flows.supervised import Ending, run_supervised
 from tasks.errors import StageFailed, StageInputError, full_disk
 from tasks.log_lines import unmarked
@@ -85,9 +86,25 @@ def run_stage_process(
         on_line(line)
     back_up_dvc_lock(ws)
     ws.outcome(stage).unlink(missing_ok=True)
-    ending = _run(ws, stage, run_id, timeout_seconds, on_line, cancelled, force, limits)
+    heard = _Restored(on_line)
+    ending = _run(ws, stage, run_id, timeout_seconds, heard, cancelled, force, limits)
+    if heard.restored and ending.exit_code == 0 and (altered := altered_objects(ws, stage)):
+        for line in throw_away(ws, altered):
+            on_line(f"{line}; {stage} is run anew")
+        ending = _run(ws, stage, run_id, timeout_seconds, on_line, cancelled, True, limits)
     result = _over_memory(stage, ending, limits) or _judge(ws, stage, run_id, timeout_seconds, ending)
     return replace(result, seconds=time.monotonic() - started, peak_gb=round(ending.peak_bytes / 1e9, 3))
+
+
+class _Restored:
+    """Hands lines on, and notices that DVC took the outs from its cache."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self.restored, self._on_line = False, on_line
+
+    def __call__(self, line: str) -> None:
+        self.restored |= RESTORED in line
+        self._on_line(line)
 
 
 def _run(

@@ -13,9 +13,10 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Failed
 
 from flows import artifacts
+from flows.endings import disk_fault
 from flows.logs import LINE
 from flows.stage_process import StageResult, run_stage_process
-from tasks.errors import GraftError, MemoryExceeded, Refusal, StageFailed
+from tasks.errors import GraftError, MemoryExceeded, Refusal, StageFailed, WorkspaceError
 from tasks.log_lines import LogLine
 from tasks.params import Params
 from tasks.workspace import Workspace
@@ -86,6 +87,8 @@ class StageRuns:
             outcome = self._process(stage, show.line)
         except GraftError as err:
             return self._fault(err)
+        except OSError as err:
+            return self._fault(WorkspaceError(disk_fault(err)))
         finally:
             show.close()
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + outcome.seconds, 3)

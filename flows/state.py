@@ -17,6 +17,7 @@ _IDENTITY = {
     for field, value in (("NAME", "graft"), ("EMAIL", "graft@localhost"))
 }
 _NOBODY = "0" * 40
+FULL, FREE = "No space left on device", "free some disk, then run again"
 MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
@@ -90,10 +91,15 @@ class StateRef:
 
         Raises:
             StateMoved: it is not.
+            WorkspaceError: it could not be, as on a full disk.
         """
         moved = self._git("update-ref", "-m", message, REF, commit, expected or _NOBODY, check=False)
         if moved.returncode != 0:
-            raise StateMoved(f"{REF} was moved by another run: {moved.stderr.decode().strip()}")
+            said = moved.stderr.decode(errors="replace").strip()
+            # On a full disk git says only that it could not write; another's lock is a ref that is being moved.
+            if self.head() == expected and "File exists" not in said:
+                raise WorkspaceError(f"{REF} cannot be moved in {self.root}: {said}; {FREE}")
+            raise StateMoved(f"{REF} was moved by another run: {said}")
 
     def _git(
         self, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True
@@ -127,8 +133,7 @@ def run_git(
     except OSError as err:
         raise WorkspaceError(f"git cannot be run in {root} ({err.strerror}: {err.filename}); install git") from err
     if check and done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip()
         mend = "mend what git says" if in_git(root) else "a workspace is a git checkout (`git init` makes one)"
-        raise WorkspaceError(
-            f"git {arguments[0]} failed in {root}: {done.stderr.decode(errors='replace').strip()}; {mend}"
-        )
+        raise WorkspaceError(f"git {arguments[0]} failed in {root}: {said}; {FREE if FULL in said else mend}")
     return done
