@@ -259,7 +259,7 @@ def test_a_remote_that_is_not_set_up_is_named_at_the_start(
 @pytest.mark.parametrize(
     ("option", "line"),
     [
-        ("secret_access_key", "    secret_access_key = planted0123456789\n"),
+        ("secret_access_key", "    url = s3://bucket/x\n    secret_access_key = planted0123456789\n"),
         ("url", "    url = https://ada:planted0123456789@example.org/x\n"),
     ],
 )
