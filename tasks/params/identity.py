@@ -15,10 +15,12 @@ MACHINE_BOUND: dict[str, Any] = {
     "review": True,
     "sample": True,
     "publish": True,
+    "promotion": True,
     "limits": True,
     "flow": True,
 }
-"""Paths and machine settings, whose effect the data and backbone digests name, and the review, which has none."""
+"""Paths and machine settings, whose effect the data and backbone digests name, the review, which has none, and
+promotion, which comes after a release: what it says of equivalent models stands in the verdict inside the manifest."""
 
 
 def result_params_sha256(params: Params) -> str:

@@ -220,6 +220,7 @@ def test_paths_and_machine_settings_leave_the_digest_of_a_result_alone() -> None
             "backbone": {"weights": "/elsewhere/weights.pth"},
             "embed": {"batch_size": 3},
             "publish": {"store": "/elsewhere/releases"},
+            "promotion": {"automatic": True, "equivalent": True, "approval": True, "approval_hours": 3},
             "limits": {"threads": 1, "memory_gb": 2, "stages": {"embed": {"threads": 3}}},
             "flow": {"retries": 0, "log_format": "json"},
         }
