@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 from pathlib import Path
@@ -159,3 +160,18 @@ def test_the_files_of_a_folder_are_listed(checkout: Path) -> None:
     state.write({"items/d": b"5"}, "Second", first)
     assert state.paths("items") == ["items/a", "items/b", "items/d"]
     assert state.paths("items", first) == ["items/a", "items/b"]
+
+
+def test_what_was_written_is_on_the_disk_before_it_counts(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut may not lose what a pointer shows already."""
+    version = [int(part) for part in git(checkout, "--version").split()[2].split(".")[:2]]
+    if version < [2, 36]:
+        pytest.skip("this git knows no core.fsync")
+    monkeypatch.setenv("GIT_TRACE2_EVENT", str(tmp_path / "trace"))
+    StateRef(checkout).write({"a": b"1"}, "First", None)
+    events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+    commands = {event["sid"]: event["name"] for event in events if event["event"] == "cmd_name"}
+    flushed = {commands[event["sid"]] for event in events if event.get("category") == "fsync"}
+    assert {"hash-object", "write-tree", "commit-tree", "update-ref"} <= flushed
