@@ -267,7 +267,7 @@ def test_a_secret_in_dvcs_shared_settings_is_refused_before_it_gets_into_git(
     machine: Machine, option: str, line: str
 ) -> None:
     config = machine.root / ".dvc" / "config"
-    config.write_text(f"{config.read_text()}['remote \"bucket\"']\n    user = ada\n{line}")
+    config.write_text(f"{config.read_text()}['remote \"bucket\"']\n{line}")
     with pytest.raises(WorkspaceError) as refused:
         check_publishable(machine.workspace, machine.params)
     assert f"(remote 'bucket': {option}); move it to .dvc/config.local" in str(refused.value)
