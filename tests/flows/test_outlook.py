@@ -10,10 +10,12 @@ from toy_workspace import Toy
 
 from flows import cli, limits, outlook, plan
 from flows.dvc_commands import locked_stages
-from flows.outlook import Outlook, Step, plan_steps, publish_step
+from flows.outlook import RELEASE_STAGES, Outlook, Step, look_ahead, plan_steps, publish_step
 from flows.plan import plan_here
-from flows.result import RunResult
+from flows.result import RunResult, State
 from tasks.params import Params, parse_params
+from tasks.params.champion import Outcome
+from tasks.reports import ChampionPin, ChampionVerdict, JudgedDigests, PinnedRelease, Verdict
 from tasks.workspace import STAGES, Workspace
 
 
@@ -59,6 +61,49 @@ def test_publish_follows_what_qualifies() -> None:
     assert publish_step(Outlook(running, None)).reasons == ["if qualify passes another release"]
     assert "store does not hold" in publish_step(Outlook(idle, None)).reasons[0]
     assert publish_step(Outlook(idle, RunResult(run_id="1", state="released"))).reasons == []
+
+
+@pytest.mark.parametrize(
+    ("under_the_old_pin", "pinned"),
+    [("released", ["judged with"]), ("refused", ["judged with", "wanted"]), (None, ["judged with", "wanted"])],
+)
+def test_only_a_release_that_stands_keeps_the_pin_it_was_judged_with(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, under_the_old_pin: State | None, pinned: list[str]
+) -> None:
+    pins = {"judged with": ChampionPin(), "wanted": ChampionPin(champion=PinnedRelease(version=1, manifest_sha256="1"))}
+    written: list[str] = []
+
+    def write(_workspace: Workspace, _params: Params, pin: ChampionPin) -> None:
+        written.extend(name for name, known in pins.items() if known == pin)
+
+    def finished(*_: object) -> RunResult | None:
+        state = under_the_old_pin if written == ["judged with"] else None
+        return RunResult(run_id="1", state=state) if state else None
+
+    monkeypatch.setattr(outlook, "standing_pin", lambda *_: pins["judged with"])
+    monkeypatch.setattr(outlook, "write_inputs", write)
+    monkeypatch.setattr(outlook, "plan_steps", lambda _: [Step(stage, []) for stage in STAGES])
+    monkeypatch.setattr(outlook, "finished_result", finished)
+    ahead = look_ahead(toy.workspace, Params(), "1", pins["wanted"])
+    assert written == pinned
+    assert (ahead.standing is not None) == (under_the_old_pin == "released")
+
+
+@pytest.mark.parametrize(("outcome", "due"), [("unchanged", set()), ("better", {"export", "qualify"})])
+def test_nothing_is_to_be_exported_of_the_model_in_production(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, outcome: Outcome, due: set[str]
+) -> None:
+    judged = JudgedDigests(
+        **dict.fromkeys(("data", "adapted", "splits", "predictions", "evaluation", "gate_params"), "0")
+    )
+    champion = ChampionVerdict(outcome=outcome, promotable=False, champion="1", version=1)
+    Verdict(passed=True, rules=[], reasons=[], digests=judged, champion=champion).write(toy.workspace.verdict)
+    stale = [Step(stage, ["reports/gate.json modified"] if stage in RELEASE_STAGES else []) for stage in STAGES]
+    monkeypatch.setattr(outlook, "write_inputs", lambda *_: None)
+    monkeypatch.setattr(outlook, "plan_steps", lambda _: stale)
+    monkeypatch.setattr(outlook, "finished_result", lambda *_: None)
+    ahead = look_ahead(toy.workspace, Params(), "1", ChampionPin())
+    assert {step.stage for step in ahead.steps if step.reasons} == due
 
 
 @pytest.fixture
