@@ -18,12 +18,15 @@ from typing import Any
 import psutil
 
 from flows.drafts import dead_drafts
+from flows.dvc_commands import dvc_cache_dir
 from flows.processes import lived_at
+from flows.run_claims import living_runs
 from tasks.errors import WorkspaceError
 from tasks.reports import write_bytes
 from tasks.workspace import Workspace
 
 GUARD_SECONDS = 3.0
+EMPTY_SECONDS = 60.0
 
 
 def repair(ws: Workspace) -> list[str]:
@@ -49,10 +52,15 @@ def back_up_dvc_lock(ws: Workspace) -> None:
 
 
 def _remove_empty_runs(ws: Workspace) -> None:
-    """A folder of DVC's run cache that lost its records (a removal cut short) ends every stage that looks into it."""
-    for folder in (ws.root / ".dvc" / "cache" / "runs").glob("*/*"):
+    """A folder of DVC's run cache that lost its records (a removal cut short) ends every stage that looks into it.
+
+    While runs in worktrees share the cache, a young one may be waiting for the record that its maker is writing.
+    """
+    least_age = EMPTY_SECONDS if living_runs(ws.home) else 0.0
+    for folder in (dvc_cache_dir(ws) / "runs").glob("*/*"):
         with suppress(OSError):
-            folder.rmdir()
+            if time.time() - folder.stat().st_mtime >= least_age:
+                folder.rmdir()
 
 
 def _backup(ws: Workspace) -> Path:

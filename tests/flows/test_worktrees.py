@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 from run_scene import commit_all, committed, contents, git, traces
 from toy_workspace import Toy
 
+from flows.dvc_repair import repair
 from flows.stage_process import run_stage_process
 from flows.worktrees import living_workspaces, run_workspace
 from tasks.errors import StageFailed, WorkspaceError
+from tasks.workspace import Workspace
 
 
 @pytest.fixture
@@ -239,3 +242,15 @@ def test_a_full_disk_while_the_worktree_is_made_is_named_and_leaves_nothing(
     with pytest.raises(OSError, match="No space left"), run_workspace(home, "HEAD", "full"):
         raise AssertionError
     assert traces(home) == []
+
+
+def test_a_young_empty_folder_of_dvcs_run_cache_is_left_to_the_run_that_may_be_filling_it(home: Path) -> None:
+    young, old = (home / ".dvc" / "cache" / "runs" / "ab" / name for name in ("young", "old"))
+    for folder in (young, old):
+        folder.mkdir(parents=True)
+    os.utime(old, (1_600_000_000, 1_600_000_000))
+    with run_workspace(home, "HEAD", "beside") as workspace:
+        repair(workspace)
+        assert (young.exists(), old.exists()) == (True, False)
+    repair(Workspace(home))
+    assert not young.exists()
