@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from flows.state import MISLEADING
 from tasks.errors import WorkspaceError
 
 TAIL_LINES = 5
+POLL_SECONDS = 0.5
 _ADVICE = {
     "fatal: Could not read from remote repository.",
     "Please make sure you have the correct access rights",
@@ -68,19 +70,24 @@ def run_bounded(
         )
     except OSError as err:
         raise WorkspaceError(f"{command[0]} cannot be run in {cwd} ({err.strerror}); install it") from err
-    code: int | None
     try:
-        output, _ = process.communicate(timeout=seconds)
-        code = process.returncode
-    except subprocess.TimeoutExpired:
-        _kill(process)
+        output = _waited_for(process, time.monotonic() + seconds)
+        code = None if output is None else process.returncode
+    finally:
+        if process.returncode is None:
+            _kill(process)
+    if output is None:
         output, _ = process.communicate()
-        code = None
-    except BaseException:
-        _kill(process)
-        process.communicate()
-        raise
     return Ended(code, redacted(output.decode(errors="replace"), secrets))
+
+
+def _waited_for(process: subprocess.Popen[bytes], deadline: float) -> bytes | None:
+    """All that it printed; None where it did not end in time."""
+    while time.monotonic() < deadline:
+        # Short waits: Prefect cancels a run by raising between two bytecodes, never inside a system call.
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))[0]
+    return None
 
 
 def git_remotely(root: Path, seconds: float, *arguments: str) -> Ended:
@@ -107,3 +114,4 @@ def _ssh_command(root: Path) -> str:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -112,20 +112,21 @@ def _push_data(workspace: Workspace, params: Params, store: str) -> list[str]:
     """DVC's part of every version of this repository that its remote has not got."""
     settings, done = dvc_settings(workspace), []
     place = value_sha256(str(settings.get("remote", {}).get(store, {}).get("url")))[:16]
-    environment = {**dvc_environment(), "PYTHONPATH": ""}
     program = str(Path(__file__).with_name("dvc_push_revision.py"))
     for record in own_records(versions(workspace.root), local_refs(workspace.root)):
         mark = workspace.home / ".graft" / "pushed" / f"{record.manifest_sha256}-{place}"
         if mark.exists():
             continue
+        what = f"data and models of {version_name(record.version)} to DVC's {store}"
+        say(f"pushing {what}")
         command = [sys.executable, "-P", program, str(record.commit), store]
         seconds, secrets = params.flow.stage_timeout_seconds, secrets_of(settings)
-        ended = _tried(params, lambda: run_bounded(command, workspace.root, seconds, environment, secrets))  # noqa: B023
+        ended = _tried(params, lambda: run_bounded(command, workspace.root, seconds, dvc_environment(), secrets))  # noqa: B023
         if not ended.ok:
-            raise _NotPushed(f"data and models of {version_name(record.version)} to DVC's {store}: {ended.why}")
+            raise _NotPushed(f"{what}: {ended.why}")
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
-        done.append(f"data and models of {version_name(record.version)} to DVC's {store}")
+        done.append(what)
     return done
 
 
