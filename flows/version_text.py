@@ -28,7 +28,9 @@ def show_text(view: VersionView) -> str:
         "elsewhere", "reproducible (the data are under DVC)" if view.reproducible_elsewhere else _bound(view)
     )
     lines += keyed("commit", f"{view.commit} ({view.branch})" if view.commit else "none")
-    lines += keyed("code", f"Graft {view.graft_version}" + (f", digest {view.digests.code[:12]}" if view.digests else ""))
+    lines += keyed(
+        "code", f"Graft {view.graft_version}" + (f", digest {view.digests.code[:12]}" if view.digests else "")
+    )
     lines += keyed("published", f"{time_text(view.at)} by {view.by}: {view.why}")
     lines += keyed("run", view.run_id)
     if view.pushed is not None:
