@@ -9,20 +9,13 @@ import math
 from collections.abc import Iterator
 
 from tasks.champion_judgement import judge_champion
+from tasks.champion_rule import broken_rule
 from tasks.errors import StageInputError, counted
-from tasks.params import ChampionRule, GateParams, Minimum, Params
+from tasks.params import GateParams, Minimum, Params
 from tasks.params.gate import ErrorJudgedOn
 from tasks.plots.probe_comparison import no_better_text
 from tasks.plots.report_page import write_report_page
-from tasks.reports import (
-    AdaptationReport,
-    ChampionVerdict,
-    Estimate,
-    EvaluationReport,
-    RuleVerdict,
-    TestUse,
-    Verdict,
-)
+from tasks.reports import AdaptationReport, Estimate, EvaluationReport, RuleVerdict, TestUse, Verdict
 from tasks.reports.verdict import LimitIs
 from tasks.stage import run_stage, say
 from tasks.verdicts import JUDGED, differing, evaluated_digests, judged_digests
@@ -55,7 +48,8 @@ def gate(workspace: Workspace, params: Params) -> None:
     champion = judge_champion(
         report.comparisons, params.gate.champion, use_of(workspace, report), params.promotion.equivalent
     )
-    rules = [*judge(report, params.gate, adaptation), *_judge_outcome(champion, params.gate.champion)]
+    refused = broken_rule(champion, report.comparisons, params.gate.champion)
+    rules = [*judge(report, params.gate, adaptation), *([refused] if refused else [])]
     reasons = [rule.reason for rule in rules if not rule.passed]
     Verdict(
         passed=not reasons,
@@ -65,7 +59,8 @@ def gate(workspace: Workspace, params: Params) -> None:
         champion=champion,
     ).write(workspace.verdict)
     write_report_page(workspace, params)
-    lines = [*(rule.reason for rule in rules), *(champion.reasons if report.comparisons else [])]
+    told = champion.reasons[1 if refused else 0 :] if report.comparisons else []
+    lines = [*(rule.reason for rule in rules), *told]
     say("\n".join([f"gate: {'refused' if reasons else 'passed'}", *(f"  {line}" for line in lines)]))
 
 
@@ -81,23 +76,6 @@ def use_of(workspace: Workspace, report: EvaluationReport) -> int:
     if (use.test_set, use.model) != (report.test_set, report.digests.adapted):
         raise StageInputError("this use of the test set is not on record (data/test_use.json); run `graft adapt`")
     return use.use
-
-
-def _judge_outcome(champion: ChampionVerdict, rule: ChampionRule) -> Iterator[RuleVerdict]:
-    """A broken rule where the comparison's outcome is one that is not published; nothing where it is."""
-    if champion.outcome not in rule.refuse:
-        return
-    limits = {"worse": (champion.upper, 0.0), "inconclusive": (champion.lower, -rule.margin)}
-    value, limit = limits.get(champion.outcome, (champion.lower, 0.0))
-    yield RuleVerdict(
-        rule="champion",
-        value=value,
-        limit=limit,
-        margin=None if value is None else value - limit,
-        judged_on="upper_bound" if champion.outcome == "worse" else "lower_bound",
-        passed=False,
-        reason=f"{' '.join(champion.reasons[:1])} (params.yaml: gate.champion.refuse)",
-    )
 
 
 def judge(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from champion_scene import change_release, enthrone, pin
+from champion_scene import change_release, enthrone, pin, record_use
 from small_workspace import CLASSES, change_params, copy_workspace, run_stages
 
 from tasks import champion_scoring
@@ -18,6 +18,7 @@ from tasks.digests import file_sha256, folder_sha256
 from tasks.errors import StageInputError
 from tasks.methods.features import read_labelled_items
 from tasks.params import Params, load_params
+from tasks.release import manifest_sha256
 from tasks.reports import ChampionPin, EvaluationReport, PairedComparison
 from tasks.reports.backbone import BackboneReport
 from tasks.tables import CHAMPION_PREDICTIONS, PREDICTIONS, SPLITS, read_table, write_table
@@ -317,13 +318,18 @@ def test_with_nothing_in_production_the_evaluation_says_what_it_said(finished: W
     assert read_table(finished.champion_predictions, CHAMPION_PREDICTIONS).num_rows == 0
 
 
-def test_a_comparison_gives_the_same_bytes_in_another_folder(finished: Workspace, tmp_path: Path) -> None:
+def test_a_comparison_and_the_release_give_the_same_bytes_in_another_folder(
+    finished: Workspace, tmp_path: Path
+) -> None:
     enthrone(finished)
     there = copy_workspace(finished, tmp_path.resolve() / "elsewhere")
     for workspace in (finished, there):
         retrained(workspace)
-    for name in ("evaluation", "champion_predictions", "metrics"):
+        record_use(workspace, use=2)
+        run_stages(workspace, "gate", "export")
+    for name in ("evaluation", "champion_predictions", "metrics", "verdict"):
         assert getattr(there, name).read_bytes() == getattr(finished, name).read_bytes()
+    assert manifest_sha256(there.release) == manifest_sha256(finished.release)
 
 
 def test_a_test_set_is_its_contents_and_labels(finished: Workspace) -> None:

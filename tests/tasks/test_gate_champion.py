@@ -18,6 +18,7 @@ from tasks.params import Params, parse_params
 from tasks.params.champion import Outcome
 from tasks.reports import (
     ChampionPin,
+    Estimate,
     EvaluationReport,
     PairedComparison,
     PairedCounts,
@@ -126,6 +127,37 @@ def test_the_broken_rule_shows_the_bound_that_broke_it(workspace: Workspace) -> 
     assert (broken.value, broken.limit, broken.judged_on) == (verdict.champion.upper, 0.0, "upper_bound")
     assert broken.margin is not None
     assert broken.margin < 0
+
+
+def test_a_model_that_is_worse_by_macro_f1_alone_shows_that_bound(workspace: Workspace) -> None:
+    compare(workspace, "better")
+    report = EvaluationReport.read(workspace.evaluation)
+    (pair,) = report.comparisons
+    lost = Estimate(value=-0.1, low=-0.15, high=-0.05, method="bootstrap")
+    report.model_copy(update={"comparisons": [pair.model_copy(update={"macro_f1_gain": lost})]}).write(
+        workspace.evaluation
+    )
+    verdict = judged(workspace, fast_params())
+    (broken,) = [rule for rule in verdict.rules if not rule.passed]
+    assert (broken.value, broken.limit, broken.judged_on) == (-0.05, -0.01, "upper_bound")
+    assert broken.margin == pytest.approx(-0.04)
+
+
+def test_a_test_set_that_is_used_up_shows_its_uses_as_what_was_broken(workspace: Workspace) -> None:
+    compare(workspace, "better", use=21)
+    assert judged(workspace, fast_params()).passed
+    verdict = judged(workspace, params_of(refuse=["inconclusive"]))
+    (broken,) = [rule for rule in verdict.rules if not rule.passed]
+    assert (broken.value, broken.limit, broken.margin) == (21.0, 20.0, -1.0)
+    assert (broken.judged_on, broken.limit_is) == ("count", "maximum")
+
+
+@pytest.mark.parametrize("outcome", ["equivalent", "inconclusive", "incomparable", "worse"])
+def test_a_broken_rule_never_shows_a_figure_on_its_passing_side(workspace: Workspace, outcome: Outcome) -> None:
+    compare(workspace, outcome)
+    (broken,) = [rule for rule in judged(workspace, params_of(refuse=[outcome])).rules if not rule.passed]
+    assert (broken.margin is None) == (outcome == "incomparable")
+    assert (broken.margin or 0.0) <= 0.0
 
 
 def test_the_verdict_is_the_judgement_at_the_use_that_is_on_record(workspace: Workspace) -> None:
