@@ -173,11 +173,14 @@ def test_the_kubernetes_worker_makes_that_job_of_it(values: dict[str, Any]) -> N
     assert env["PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"] == "reschedule"
     assert pod["containers"][0]["args"][:2] == ["prefect", "flow-run"]
 
+    limits = pod["containers"][0]["resources"]["limits"]
+    limits.update({name: str(quantity) for name, quantity in limits.items()})
+
     class Answer:
         data = json.dumps(job.job_manifest)
 
     async def known() -> Any:
         async with ApiClient() as client:
-            return client.sanitize_for_serialization(client.deserialize(Answer.data, "V1Job", "application/json"))
+            return client.sanitize_for_serialization(client.deserialize(Answer, "V1Job"))
 
     assert asyncio.run(known()) == job.job_manifest, "a field that the client of Kubernetes does not know"
