@@ -174,10 +174,11 @@ def as_evaluated(workspace: Workspace) -> Challenger:
     return replace(challenger(workspace), adapted=folder_sha256(workspace.adapted))
 
 
-def test_the_very_model_is_unchanged_and_not_run_again(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(folder: Path) -> None:
-        raise AssertionError(f"{folder} was opened")
+def never(folder: Path) -> None:
+    raise AssertionError(f"{folder} was opened")
 
+
+def test_the_very_model_is_unchanged_and_not_run_again(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     enthrone(finished)
     monkeypatch.setattr(champion_scoring, "ReleaseRun", never)
     pair = compared(finished, as_evaluated(finished))
@@ -310,7 +311,13 @@ def test_the_best_so_far_may_be_the_very_model(finished: Workspace) -> None:
     assert (table["champion"].null_count, table["best"].null_count) == (0, 10)
 
 
-def test_with_nothing_in_production_the_evaluation_says_what_it_said(finished: Workspace) -> None:
+def test_with_nothing_in_production_no_release_is_opened_and_the_evaluation_says_what_it_said(
+    finished: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = finished.evaluation.read_bytes()
+    monkeypatch.setattr(champion_scoring, "ReleaseRun", never)
+    run_stages(finished, "evaluate")
+    assert finished.evaluation.read_bytes() == before
     report, flat = EvaluationReport.read(finished.evaluation), json.loads(finished.metrics.read_text())
     assert report.comparisons == []
     assert (report.digests.champion_pin, report.digests.champion_predictions) == (None, None)

@@ -17,6 +17,7 @@ from tasks.params.champion import Outcome
 from tasks.plots.champion_view import HEADLINES, champion_view
 from tasks.plots.markdown import champion_markdown
 from tasks.plots.number_text import MINUS
+from tasks.plots.page_rows import digests
 from tasks.plots.report_page import write_report_page
 from tasks.reports import PairedComparison, PairedCounts
 from tasks.reports.comparison import Against
@@ -117,6 +118,15 @@ def test_where_nothing_was_measured_nothing_is_drawn(tmp_path: Path, outcome: Ou
     assert "v12 right" not in text
     assert "Accuracy gained" not in text
     assert "<script>" not in champion_markdown(run.params, run.evaluation, run.verdict)
+
+
+def test_digests_of_what_was_not_judged_are_not_listed() -> None:
+    run = compared(pair(BETTER))
+    names = [name for name, _ in digests(run.verdict, run.adaptation)]
+    assert not {"champion pin", "champion predictions", "test use"} & set(names)
+    judged = run.verdict.digests.model_copy(update={"champion_pin": page_sources.digest("pin")})
+    pinned = run.verdict.model_copy(update={"digests": judged})
+    assert ("champion pin", page_sources.digest("pin")) in digests(pinned, run.adaptation)
 
 
 def test_the_chart_says_in_words_what_it_draws() -> None:
