@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from flows.dvc_commands import dvc_cache_dir, run_dvc
 from flows.file_sharing import share_file
 from flows.tracked_data import TrackedData, folder_entries, object_file, tracked_data
+from tasks.backbones.weights import SUFFIXES
 from tasks.errors import DataError, WorkspaceError, counted
 from tasks.params import Params
 from tasks.reports import write_bytes
@@ -42,28 +43,41 @@ class RawRecord(Record):
 
 
 def bring_raw_data(workspace: Workspace, params: Params) -> None:
-    """Lead data.path (and data.table) of a run's worktree to the shared copy of what DVC tracks there at its commit.
+    """Lead data.path of a run's worktree to the shared copy of what DVC tracks there at its commit.
 
-    To be called once params.yaml is final and before anything reads the data. Nothing is done for data that are read
-    in place, for the sample, for what lies in git, and in the checkout itself.
+    Single files that params.yaml names and DVC tracks (table, weights, suite) come too. To be called once params.yaml
+    is final and before anything reads the data. Nothing is done for what is read in place, for the sample, for what
+    lies in git, and in the checkout itself.
 
     Raises:
-        DataError: neither git nor DVC has the data at this commit, or neither DVC's cache nor a remote has its content.
+        DataError: neither git nor DVC has it at this commit, or neither DVC's cache nor a remote has its content.
         WorkspaceError: DVC or the disk fails.
     """
     if workspace.root == workspace.home:
         return
-    named = [workspace.resolve(path) for path in (params.data.path, params.data.table) if path]
-    for path in [path for path in named if path.is_relative_to(workspace.root) and path != workspace.sample]:
+    for key, named, mend in _named(params):
+        path = workspace.resolve(named)
+        if path == workspace.sample or not path.is_relative_to(workspace.root):
+            continue
         tracked = tracked_data(workspace, path)
         if tracked is not None:
             _lead(workspace, tracked)
         elif not path.exists():
-            place = workspace.relative(path)
             raise DataError(
-                f"{place} is neither in git nor under DVC at the commit of this run; `graft data add` brings a folder "
-                "under DVC (then commit data/raw.dvc and params.yaml), or give an absolute path to read it in place"
+                f"{key}: {workspace.relative(path)} is neither in git nor under DVC at the commit of this run; {mend}, "
+                "or give an absolute path to read it in place"
             )
+
+
+def _named(params: Params) -> Iterator[tuple[str, str, str]]:
+    """(key, path, mend) of all that a run reads and params.yaml names."""
+    yield "data.path", params.data.path, "`graft data add` brings a folder under DVC, then commit what git shows"
+    if params.data.table:
+        yield "data.table", params.data.table, "lay it beside the images before `graft data add`, or commit it"
+    if params.validate_.suite:
+        yield "validate.suite", params.validate_.suite, "commit it"
+    if params.backbone.weights.endswith(SUFFIXES):
+        yield "backbone.weights", params.backbone.weights, "`graft backbone add` brings it under DVC, then commit"
 
 
 def raw_folder(home: Path) -> Path:
@@ -80,15 +94,18 @@ def used_copies(workspace: Workspace) -> set[str]:
 def _lead(workspace: Workspace, tracked: TrackedData) -> None:
     if tracked.path.exists():
         return
-    md5 = tracked.folder_md5
-    if md5 is None:
-        run_dvc(workspace, "checkout", workspace.relative(tracked.dvc_file), timeout_seconds=FETCH_SECONDS)
-        return
-    used = sorted({*used_copies(workspace), md5})
-    write_bytes(workspace.private / USED, "".join(f"{one}\n" for one in used).encode())
-    copy = raw_copy(workspace, tracked, md5)
     tracked.path.parent.mkdir(parents=True, exist_ok=True)
-    tracked.path.symlink_to(copy, target_is_directory=True)
+    md5 = tracked.folder_md5
+    if md5 is not None:
+        used = sorted({*used_copies(workspace), md5})
+        write_bytes(workspace.private / USED, "".join(f"{one}\n" for one in used).encode())
+        tracked.path.symlink_to(raw_copy(workspace, tracked, md5), target_is_directory=True)
+    elif tracked.md5 is not None:
+        cache = dvc_cache_dir(workspace)
+        _verified(workspace, tracked, cache)
+        share_file(object_file(cache, tracked.md5), tracked.path)
+    else:
+        run_dvc(workspace, "checkout", workspace.relative(tracked.dvc_file), timeout_seconds=FETCH_SECONDS)
 
 
 def raw_copy(workspace: Workspace, tracked: TrackedData, md5: str) -> Path:
@@ -109,7 +126,7 @@ def raw_copy(workspace: Workspace, tracked: TrackedData, md5: str) -> Path:
             say(f"{target} is not as it was made, and is made anew", "warning")
             discard_copy(target)
         try:
-            _make(workspace, tracked, md5, target)
+            _make(workspace, tracked, target)
         except OSError as err:
             discard_copy(target)
             raise WorkspaceError(f"{target} cannot be made ({err.strerror}: {err.filename}); free some disk") from err
@@ -146,10 +163,10 @@ def discard_every_copy(home: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make(workspace: Workspace, tracked: TrackedData, md5: str, target: Path) -> None:
+def _make(workspace: Workspace, tracked: TrackedData, target: Path) -> None:
     cache, draft = dvc_cache_dir(workspace), _draft(target)
     discard_copy(target)
-    entries = _verified_entries(workspace, tracked, md5, cache)
+    entries = _verified(workspace, tracked, cache)
     draft.mkdir(parents=True)
     for parent in sorted({(draft / name).parent for name in entries}):
         parent.mkdir(parents=True, exist_ok=True)
@@ -163,9 +180,10 @@ def _make(workspace: Workspace, tracked: TrackedData, md5: str, target: Path) ->
     draft.rename(target)
 
 
-def _verified_entries(workspace: Workspace, tracked: TrackedData, md5: str, cache: Path) -> dict[str, str]:
-    """Every file of the folder with its md5, each verified in DVC's cache; what is missing or damaged is fetched."""
-    entries = folder_entries(cache, md5)
+def _verified(workspace: Workspace, tracked: TrackedData, cache: Path) -> dict[str, str]:
+    """Every file of what is tracked with its md5, each verified in DVC's cache; what it lacks or has damaged is
+    fetched."""
+    entries = _entries(tracked, cache)
     bad = _not_in_cache(cache, entries) if entries is not None else set()
     if entries is not None and not bad:
         return entries
@@ -176,15 +194,20 @@ def _verified_entries(workspace: Workspace, tracked: TrackedData, md5: str, cach
         run_dvc(workspace, "fetch", workspace.relative(tracked.dvc_file), timeout_seconds=FETCH_SECONDS)
     except WorkspaceError as err:
         trouble = f": {err}"
-    entries = folder_entries(cache, md5)
+    entries = _entries(tracked, cache)
     bad = _not_in_cache(cache, entries) if entries is not None else set()
     if entries is None or bad:
         what = counted(len(bad), "file") if bad else "the list of files"
         raise DataError(
             f"{workspace.relative(tracked.dvc_file)} names data of which {what} is neither in DVC's cache ({cache}) "
-            f"nor at a remote{trouble}; `dvc push` from where the data were added, or `graft data add` again"
+            f"nor at a remote{trouble}; `dvc push` from where the data were added, or add them again"
         )
     return entries
+
+
+def _entries(tracked: TrackedData, cache: Path) -> dict[str, str] | None:
+    md5 = tracked.folder_md5
+    return folder_entries(cache, md5) if md5 is not None else {tracked.path.name: str(tracked.md5)}
 
 
 def _not_in_cache(cache: Path, entries: dict[str, str]) -> set[str]:

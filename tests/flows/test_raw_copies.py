@@ -153,7 +153,7 @@ def damage(file: Path) -> None:
     file.chmod(0o444)
 
 
-@pytest.mark.parametrize("with_remote", [True, False])
+@pytest.mark.parametrize("with_remote", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_damaged_object_of_the_cache_is_never_read(home: Path, tmp_path: Path, with_remote: bool) -> None:
     add_raw(home)
     if with_remote:
@@ -271,24 +271,42 @@ def test_data_in_place_the_sample_and_data_in_git_are_left_as_they_are(home: Pat
     assert not raw_folder(home).exists()
 
 
-def test_data_that_neither_git_nor_dvc_has_are_named(home: Path) -> None:
-    (home / "data" / "raw").mkdir()
-    with (
-        run_workspace(home, "HEAD", "nowhere") as workspace,
-        pytest.raises(DataError, match=r"graft data add.*in place"),
-    ):
-        bring_raw_data(workspace, PARAMS)
-
-
-def test_a_table_under_dvc_comes_as_a_file(home: Path) -> None:
+def test_table_weights_and_suite_under_dvc_come_as_files_that_take_no_room(home: Path) -> None:
     add_raw(home)
-    (home / "data" / "labels.csv").write_text("path,label\n")
-    run_dvc(Workspace(home), "add", "--quiet", "data/labels.csv")
+    named = {"data/labels.csv": b"path,label\n", "models/weights/own.pth": b"w" * 3_000_000, "suite.json": b"{}"}
+    for name, data in named.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(data)
+        run_dvc(Workspace(home), "add", "--quiet", name)
     commit_all(home)
-    params = Params.model_validate({"data": {"path": "data/raw", "table": "data/labels.csv"}})
-    with run_workspace(home, "HEAD", "table") as workspace:
+    table, weights, suite = named
+    sections = {"data": {"path": "data/raw", "table": table}, "validate": {"suite": suite}}
+    params = Params.model_validate({**sections, "backbone": {"weights": weights}})
+    with run_workspace(home, "HEAD", "files") as workspace:
+        before = bytes_on_disk(home)
         bring_raw_data(workspace, params)
-        assert (workspace.root / "data" / "labels.csv").read_text() == "path,label\n"
+        assert {name: (workspace.root / name).read_bytes() for name in named} == named
+        assert bytes_on_disk(home) - before < 100_000
+        status = run_dvc(workspace, "status", *(f"{name}.dvc" for name in named))
+        assert status.strip() == "Data and pipelines are up to date."
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"data": {"path": "data/raw"}}, r"data\.path: data/raw is neither .*`graft data add`.*in place"),
+        ({"backbone": {"weights": "own.pth"}}, r"backbone\.weights: own\.pth is neither .*`graft backbone add`"),
+        ({"validate": {"suite": "suite.json"}}, r"validate\.suite: suite\.json is neither .*commit it"),
+    ],
+)
+def test_what_neither_git_nor_dvc_has_is_named_with_its_key(
+    home: Path, params: dict[str, object], message: str
+) -> None:
+    for name in ("data/raw/a", "own.pth", "suite.json"):
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text("not committed\n")
+    with run_workspace(home, "HEAD", "no") as workspace, pytest.raises(DataError, match=message):
+        bring_raw_data(workspace, Params.model_validate(params))
 
 
 def test_the_checkout_itself_keeps_its_own_folder(home: Path) -> None:
