@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.bounded_commands import git_remotely
 from flows.state import run_git
 from tasks.errors import WorkspaceError
+from tasks.stage import say
 
-QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=20"}
-"""A fetch that would ask for a password fails instead."""
+FETCH_SECONDS = 120.0
 SHOWN = 8
+NO_SUCH_BRANCH = "couldn't find remote ref"
 
 
 def commit_of(root: Path, name: str) -> str:
@@ -50,10 +52,14 @@ def _is_branch_name(root: Path, name: str) -> bool:
 
 
 def _fetch(root: Path, remote: str, branch: str) -> None:
-    """As far as the remote answers; what is known of it already has to do otherwise."""
+    """As far as the remote answers; otherwise what is known of it has to do, and a line says so."""
+    if not _is_branch_name(root, branch):
+        return
     spec = f"+refs/heads/{branch}:refs/remotes/{remote}/{branch}"
-    if _is_branch_name(root, branch):
-        run_git(root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, spec, env=QUIET, check=False)
+    options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
+    ended = git_remotely(root, FETCH_SECONDS, "fetch", *options, remote, spec)
+    if not ended.ok and NO_SUCH_BRANCH not in ended.output:
+        say(f"{remote} could not be asked for {branch} ({ended.why}); what is known of it here is used", "warning")
 
 
 def _unknown(root: Path, name: str) -> str:
