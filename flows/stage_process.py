@@ -183,13 +183,14 @@ def _failure(stage: str, ending: Ending) -> StageResult:
 
 def _full_disk(stage: str, tail: Sequence[str]) -> str | None:
     """What a stage or DVC said of a disk that takes no more; the outcome's own file may not have found room either."""
-    for line in reversed(_readable(tail)):
-        if _TOLD_FULL in line:
-            return line
-        if match := _FULL.search(line):
-            place = match[2] or match[1]
-            return f"DVC could not keep what {stage} made: {full_disk(OSError(errno.ENOSPC, '', place))}"
-    return None
+    lines = _readable(tail)
+    if told := [line for line in lines if _TOLD_FULL in line]:
+        return told[-1]
+    found = [match for line in lines if (match := _FULL.search(line))]
+    if not found:
+        return None
+    place = next((match[2] or match[1] for match in found if match[1]), None)
+    return f"DVC could not keep what {stage} made: {full_disk(OSError(errno.ENOSPC, '', place))}"
 
 
 def _readable(tail: Sequence[str]) -> list[str]:

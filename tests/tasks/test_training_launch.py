@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_scene import fine_tune, made_items, made_network
 
-from tasks.errors import DataError, GraftError, ParamsError, StageFailed
+from tasks.errors import DataError, GraftError, ParamsError, StageFailed, WorkspaceError
 from tasks.methods.contract import LinearHead
 from tasks.methods.features import LabelledItems
 from tasks.methods.network_contract import LabelledImages
@@ -18,6 +19,9 @@ from tasks.methods.training_order import TrainingOrder, read_order, write_order
 from tasks.params import AdaptParams, BackboneParams, FineTuneParams, FromScratchParams, TrainingParams
 from tasks.preprocess import Preprocess
 from tasks.reports.training import EpochScore
+from tasks.training.determinants import training_key
+from tasks.training.loop import train
+from tasks.training.precision import numerics_of
 
 
 class Told:
@@ -158,3 +162,37 @@ def test_a_process_that_dies_twice_ends_the_stage_and_all_others(
     with pytest.raises(StageFailed, match="one of the 2 processes of the training was killed by SIGKILL"):
         train_in_processes(tmp_path, 2, 1, print, print, "dying_rank")
     assert {"0-0", "1-0", "0-1", "1-1"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_what_several_processes_trained_has_to_be_kept(tmp_path: Path) -> None:
+    network, depth = made_network()
+    called: list[bool] = []
+    with pytest.raises(
+        WorkspaceError, match=r"what 2 processes trained could not be kept in .*set adapt\.method\.proc"
+    ):
+        train(
+            network,
+            depth,
+            made_items(),
+            fine_tune(processes=2),
+            folder=tmp_path,
+            determinants={},
+            spread=lambda: called.append(True),
+        )
+    assert called == [True]
+
+
+def test_the_number_of_processes_makes_another_training() -> None:
+    keys = []
+    for processes in (1, 2):
+        (network, depth), settings = made_network(), fine_tune(processes=processes)
+        keys.append(training_key(network, depth, made_items(), settings, numerics_of(settings), 4, {}))
+    assert keys[0] != keys[1]
+
+
+def test_processes_share_the_threads_that_a_stage_may_use() -> None:
+    from tasks.methods.network_run import training_threads
+
+    assert [training_threads(FineTuneParams(processes=number), 224, 8) for number in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert training_threads(FineTuneParams(processes=4, threads=3), 224, 8) == 3
+    assert training_threads(FineTuneParams(processes=4), 64, 8) == 1
