@@ -7,6 +7,7 @@ ref is only ever moved forward; where another machine was first, its history is 
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,8 @@ from pathlib import Path
 
 from flows.bounded_commands import Ended, git_remotely, run_bounded
 from flows.dvc_commands import dvc_environment, dvc_settings
-from flows.journal import HISTORY, Journal
-from flows.records import StageChange
+from flows.journal import HISTORY, VERSIONS, Journal
+from flows.records import StageChange, VersionRecord
 from flows.redaction import secrets_of
 from flows.registry_refs import HEADS, TAGS, complete, local_refs, own_records, registry_lock, registry_tags_of
 from flows.registry_tags import artifact_name, version_tag
@@ -37,6 +38,8 @@ FETCH_SECONDS = 10.0
 PUSH_SECONDS = 300.0
 ROUNDS = 20
 """How often a push begins anew because another machine was faster; each time one of them wins."""
+TAG_ROUNDS = 2
+LONGEST_STEP_ASIDE_SECONDS = 0.5
 _MOVED = ("fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old")
 
 
@@ -57,6 +60,10 @@ class Pushed:
 
 class _NotPushed(Exception):
     """The remotes could not be brought up to date; the text says why."""
+
+
+class _TagTaken(_NotPushed):
+    """The remote has a tag of the registry's on another commit."""
 
 
 def git_remotes(root: Path) -> list[str]:
@@ -132,20 +139,31 @@ def _push_data(workspace: Workspace, params: Params, store: str) -> list[str]:
 
 def _push_refs(workspace: Workspace, params: Params, remote: str) -> list[str]:
     root = workspace.root
-    for _ in range(ROUNDS):
+    for attempt in range(ROUNDS):
         fetched = _tried(params, lambda: _fetch(root, remote, PUSH_SECONDS))
         if not fetched.ok:
             raise _NotPushed(f"{remote} did not give its registry: {fetched.why}")
         _take_over(root, remote, PUSH_SECONDS)
-        pushed = _pushed_once(params, root, remote)
+        try:
+            pushed = _pushed_once(params, root, remote)
+        except _TagTaken:
+            # It may belong to a push that is just arriving.
+            if attempt >= TAG_ROUNDS:
+                raise
+            pushed = None
         if pushed is not None:
             return pushed
-    raise _NotPushed(f"other machines kept publishing to {remote} faster; `graft push` tries again")
+        # Not in step with the other one again.
+        time.sleep(random.uniform(0, LONGEST_STEP_ASIDE_SECONDS))
+    raise _NotPushed(f"other machines kept publishing to {remote}; `graft push` tries again")
 
 
 def _pushed_once(params: Params, root: Path, remote: str) -> list[str] | None:
     """What was pushed; None where another machine moved the registry meanwhile."""
-    lacking = _lacking(root, remote, _remote_refs(params, root, remote))
+    there = _remote_refs(params, root, remote)
+    if there.get(REF) != _commit(root, seen_at(remote)):
+        return None
+    lacking = _lacking(root, remote, there)
     if not lacking:
         return []
     specs = [f"{target}:{name}" for name, target in lacking.items()]
@@ -166,22 +184,29 @@ def _pushed_once(params: Params, root: Path, remote: str) -> list[str] | None:
 def _lacking(root: Path, remote: str, there: Mapping[str, str]) -> dict[str, str]:
     """What the remote has not got: full name to object.
 
-    A branch of a version that its registry knows was there and was cleaned up; it does not come back.
+    A branch of a version that its registry knows was there and was cleaned up; it does not come back. So the registry
+    that is pushed is the very one that the branches were looked up for: another run here may be adding to it.
     """
-    records, refs, known = versions(root), local_refs(root), pushed_versions(root, remote) or set()
+    state = _commit(root, REF)
+    records = Journal(root, VERSIONS, VersionRecord).read(state)
+    changes, refs = Journal(root, HISTORY, StageChange).read(state), local_refs(root)
+    known = pushed_versions(root, remote) or set()
     new = [one for one in own_records(records, refs) if one.manifest_sha256 not in known]
     lacking = {f"{HEADS}{one.branch}": str(one.commit) for one in new if f"{HEADS}{one.branch}" not in there}
-    for name, tag in registry_tags_of(records, Journal(root, HISTORY, StageChange).read(), refs).items():
+    for name, tag in registry_tags_of(records, changes, refs).items():
         # Each machine may have made the same tag for itself: what it stands on counts, not who made it.
         stands_on = there.get(f"{name}^{{}}", there.get(name, tag.commit))
         if stands_on != tag.commit:
-            raise _NotPushed(
+            raise _TagTaken(
                 f"{remote} has a tag {name.removeprefix(TAGS)} on another commit ({stands_on[:12]}); delete it there"
             )
         if name not in there:
             lacking[name] = tag.target
-    state = run_git(root, "for-each-ref", "--format=%(objectname)", REF).stdout.decode().strip()
     return {**lacking, **({REF: state} if state and there.get(REF) != state else {})}
+
+
+def _commit(root: Path, ref: str) -> str | None:
+    return run_git(root, "rev-parse", "--verify", "--quiet", ref, check=False).stdout.decode().strip() or None
 
 
 def _remote_refs(params: Params, root: Path, remote: str) -> dict[str, str]:
@@ -195,18 +220,31 @@ def _remote_refs(params: Params, root: Path, remote: str) -> dict[str, str]:
 
 
 def _registry_moved(ended: Ended) -> bool:
-    """The remote refused because its registry is no longer where we saw it; all else of the push failed with it."""
-    lines = [line for line in ended.output.splitlines() if line.startswith("!") and REF in line]
-    return any(sign in line for line in lines for sign in _MOVED)
+    """The remote refused because its registry is no longer where we saw it, or is being moved at this moment.
+
+    All else of the push fails with it. A remote in the middle of another push names no ref that is at fault.
+    """
+    refused, own = _refused(ended), _rejected_themselves(ended)
+    return bool(refused) and (not own or any(name == REF and _has_moved(reason) for name, reason in own))
+
+
+def _has_moved(reason: str) -> bool:
+    return any(sign in reason for sign in _MOVED)
+
+
+def _refused(ended: Ended) -> list[tuple[str, str]]:
+    """(ref, reason) of every ref that was not taken."""
+    lines = [line.split("\t") for line in ended.output.splitlines() if line.startswith("!")]
+    return [(parts[1].partition(":")[2], parts[2]) for parts in lines if len(parts) == 3]
+
+
+def _rejected_themselves(ended: Ended) -> list[tuple[str, str]]:
+    """Without those that fell only with the others."""
+    return [(name, reason) for name, reason in _refused(ended) if "atomic" not in reason]
 
 
 def _rejections(ended: Ended) -> str:
-    """What the remote says to each ref, but for those that fell only with the others."""
-    lines = [line.split("\t") for line in ended.output.splitlines() if line.startswith("!")]
-    told = [
-        f"{parts[1].partition(':')[2]} {parts[2]}" for parts in lines if len(parts) == 3 and "atomic" not in parts[2]
-    ]
-    return "; ".join(told)
+    return "; ".join(f"{name} {reason}" for name, reason in _rejected_themselves(ended))
 
 
 def _fetched(root: Path, remote: str, seconds: float) -> str | None:
@@ -223,7 +261,7 @@ def _fetch(root: Path, remote: str, seconds: float) -> Ended:
 
 def _take_over(root: Path, remote: str, seconds: float) -> None:
     """Merge the registry that was fetched, then get the tags of what others published, with their commits."""
-    seen = run_git(root, "rev-parse", "--verify", "--quiet", seen_at(remote), check=False).stdout.decode().strip()
+    seen = _commit(root, seen_at(remote))
     for line in _merged(root, seen) if seen else []:
         say(line)
     names = {artifact_name(record.name) for record in versions(root)}

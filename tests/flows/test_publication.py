@@ -338,6 +338,7 @@ def registered(machine: Machine) -> Iterator[str]:
     yield machine.git("for-each-ref", "--format=%(refname)")
 
 
+@pytest.mark.slow
 def test_a_publisher_killed_before_any_of_its_git_commands_is_completed_by_the_next(
     machine: Machine, tmp_path: Path
 ) -> None:

@@ -285,7 +285,8 @@ def publish_many(root: Path, models: list[str]) -> None:
     machine = Machine(root)
     for model in models:
         machine.release(model)
-        assert machine.publish(f"run-{model}").pushed
+        ended = machine.publish(f"run-{model}")
+        assert ended.pushed, ended.not_pushed
 
 
 def test_machines_that_publish_at_once_all_arrive_and_none_twice(ada: Machine, bob: Machine, remote: Path) -> None:
@@ -342,6 +343,7 @@ def test_of_two_split_memories_the_remotes_side_holds_and_nothing_is_lost() -> N
     assert merged_sides(memory(a="train"), memory(a="test"), "splits/x.parquet") == memory(a="train")
 
 
+@pytest.mark.slow
 def test_a_publisher_killed_before_any_command_of_its_push_is_completed_by_the_next(
     ada: Machine, bob: Machine, remote: Path, tmp_path: Path
 ) -> None:

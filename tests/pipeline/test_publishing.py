@@ -113,6 +113,7 @@ def test_publishing_again_changes_nothing_and_push_says_so(team: Team, tmp_path:
     assert (pushed.returncode, pushed.stdout) == (0, "everything is pushed\n")
 
 
+@pytest.mark.slow
 def test_what_did_not_reach_the_remotes_goes_with_graft_push(team: Team, tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.write_text("a file where the remote's folder should be")
@@ -134,6 +135,7 @@ def test_what_did_not_reach_the_remotes_goes_with_graft_push(team: Team, tmp_pat
     assert_nothing_to_do(elsewhere)
 
 
+@pytest.mark.slow
 def test_weights_taken_in_by_backbone_add_travel_with_the_version(team: Team, tmp_path: Path) -> None:
     import torch
     from torchvision.models import squeezenet1_0
@@ -190,6 +192,7 @@ def test_versions_travel_through_s3_and_its_secret_is_nowhere(team: Team, bucket
     assert places_of(TOKEN, team.desk.root, team.desk.home, team.remote, elsewhere.root) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["environment", "git url", "dvc url", "config.local"])
 def test_a_planted_secret_is_in_no_log_artifact_manifest_parameter_or_git_object(
     team: Team, place: str, tmp_path: Path
