@@ -60,6 +60,9 @@ class Page:
     def says(self, words: str, seconds: float = 60.0) -> None:
         self.wait(f"document.body.innerText.includes({json.dumps(words)})", seconds)
 
+    def no_longer_says(self, words: str, seconds: float = 60.0) -> None:
+        self.wait(f"!document.body.innerText.includes({json.dumps(words)})", seconds)
+
     def click(self, element: str, seconds: float = 30.0) -> None:
         """Click the middle of what an expression gives, once it is there and stands still."""
         place = "(() => {const e = %s; e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
