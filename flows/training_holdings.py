@@ -20,7 +20,7 @@ from flows.holdings import (
 from flows.run_claims import living_runs
 from tasks.errors import GraftError
 from tasks.tables import SPLITS, read_table
-from tasks.training.activation_folders import is_in_use, items_of
+from tasks.training.activation_folders import ITEMS, is_in_use, items_of
 from tasks.training.image_store import store_key
 from tasks.workspace import Workspace
 
@@ -66,7 +66,10 @@ def _activations(workspace: Workspace) -> Iterator[Holding]:
         keep = "a training is reading them" if is_in_use(folder) else None
         piece = holding("kept activations", folder.name, [folder], keep, garbage)
         with suppress(OSError):  # A training marks the folder, also where the disk notes no reading.
-            piece = replace(piece, used_at=max(piece.used_at, folder.stat().st_mtime))
+            # Not by the list of items, which this very look has read.
+            read = [path for path in folder.iterdir() if path.name != ITEMS]
+            used_at = holding("kept activations", folder.name, read).used_at
+            piece = replace(piece, used_at=max(used_at, folder.stat().st_mtime))
         yield piece
 
 
