@@ -24,7 +24,7 @@ def judge_champion(
 
     Args:
         comparisons: with the pinned releases; none with the champion: nothing is in production.
-        use: the how-manieth model it is that the test set judges, from 1 on.
+        use: place of this decision among those of the test set, from 1 on.
         promote_equivalent: promotion.equivalent of params.yaml.
     Raises:
         ValueError: use is below 1.
@@ -40,8 +40,8 @@ def judge_champion(
     bounds = _bounds_of(champion, rule, level)
     outcome = outcome_of(champion, bounds, rule, use)
     more = None
-    if outcome == "inconclusive" and champion.counts and use <= rule.test_set_uses:
-        more = items_to_settle(champion.counts, rule.margin, level)
+    if outcome == "inconclusive" and champion.counts and use < rule.test_set_uses:
+        more = items_to_settle(champion.counts, rule.margin, level_of(rule, use + 1))  # New items are a later use.
     reasons = [champion_reasons.of_outcome(champion, outcome, bounds, level, rule)]
     promotable = outcome == "better" or (outcome == "equivalent" and promote_equivalent)
     if promotable:
@@ -59,6 +59,29 @@ def judge_champion(
         items_to_settle=more,
         reasons=reasons + champion_reasons.advice(outcome, promote_equivalent, more, bounds is not None, use, rule),
     )
+
+
+def still_promotable(
+    comparisons: Sequence[PairedComparison], rule: ChampionRule, use: int, promote_equivalent: bool
+) -> tuple[bool, list[str]]:
+    """Whether a version that was judged before would be published and promotable by another rule, as today's.
+
+    Who asks this as well as the verdict by the rule of then gains nothing from a rule that was loosened since.
+
+    Args:
+        comparisons: of the version's evaluation.
+        rule: gate.champion of params.yaml as it is now.
+        use: the place at which the version was judged; judging it again takes no new one.
+        promote_equivalent: promotion.equivalent of params.yaml as it is now.
+    Returns:
+        the answer, and the sentences of the verdict by this rule.
+    Raises:
+        ValueError: use is below 1.
+    """
+    verdict = judge_champion(comparisons, rule, use, promote_equivalent)
+    if verdict.outcome in rule.refuse:
+        return False, [*verdict.reasons, f"{verdict.outcome} is not published (params.yaml: gate.champion.refuse)"]
+    return verdict.promotable, verdict.reasons
 
 
 def outcome_of(comparison: PairedComparison, bounds: Interval | None, rule: ChampionRule, use: int) -> Outcome:
@@ -83,7 +106,7 @@ def outcome_of(comparison: PairedComparison, bounds: Interval | None, rule: Cham
 
 
 def level_of(rule: ChampionRule, use: int) -> float:
-    """One-sided level of the decision on a test set's `use`-th model; after the last use, that of the last."""
+    """One-sided level of a test set's `use`-th decision; after the last use, that of the last."""
     return level_of_use(min(use, rule.test_set_uses), rule.test_set_uses, rule.alpha)
 
 

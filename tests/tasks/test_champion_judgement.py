@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.alpha_spending import level_of_use
-from tasks.champion_judgement import decision_bounds, judge_champion
+from tasks.champion_judgement import decision_bounds, judge_champion, still_promotable
 from tasks.paired_tests import accuracy_gain, tango_interval
 from tasks.params import ChampionRule
 from tasks.params.champion import Outcome
@@ -266,3 +266,36 @@ def test_the_sentences_show_on_which_side_of_a_limit_a_bound_lies() -> None:
         shown = re.search(r"lower bound ([+-][0-9.]+)", verdict.reasons[0])
         if shown and verdict.outcome == "better":
             assert float(shown[1]) > 0
+
+
+@pytest.mark.parametrize("today", [ChampionRule(alpha=0.01), ChampionRule(margin=0.0), ChampionRule(test_set_uses=1)])
+def test_a_version_that_was_promotable_is_not_by_a_stricter_rule_of_today(today: ChampionRule) -> None:
+    pairs = [compared(12, 3, 150)] if today.margin else [compared(3, 4, 2000)]
+    use = 2 if today.test_set_uses == 1 else 1
+    rule = RULE if use == 1 else ChampionRule(alpha=0.2)
+    assert still_promotable(pairs, rule, use, True) == (
+        True,
+        judged(*pairs, rule=rule, use=use, equivalent=True).reasons,
+    )
+    held, reasons = still_promotable(pairs, today, use, True)
+    assert not held
+    assert reasons[0].endswith("inconclusive, margin " + f"{today.margin:g} (params.yaml: gate.champion.margin)")
+
+
+def test_a_version_is_held_to_todays_word_on_equivalent_models() -> None:
+    pair = [compared(3, 4, 2000)]
+    assert still_promotable(pair, RULE, 1, True)[0]
+    held, reasons = still_promotable(pair, RULE, 1, False)
+    assert not held
+    assert "an equivalent model is not promoted (params.yaml: promotion.equivalent)" in reasons
+    held, reasons = still_promotable(pair, ChampionRule(refuse=["worse", "equivalent"]), 1, True)
+    assert not held
+    assert reasons[-1] == "equivalent is not published (params.yaml: gate.champion.refuse)"
+
+
+def test_a_version_is_held_against_the_best_by_todays_margin() -> None:
+    pairs = [compared(90, 10, 2000), compared(0, 8, 2000, "best", 1)]
+    assert still_promotable(pairs, RULE, 1, False)[0]
+    held, reasons = still_promotable(pairs, ChampionRule(margin=0.004), 1, False)
+    assert not held
+    assert "not promoted" in reasons[-1]
