@@ -40,12 +40,14 @@ class Seen:
         seconds: from the kill until the server knew the final state.
         left: stages' processes that lived on then.
         versions: how many there were then.
+        said: the run's log, as the server has it.
     """
 
     state: dict[str, Any]
     seconds: float
     left: list[int]
     versions: int
+    said: list[str]
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def hit(server: ServerDesk, why: str, stage: str, kill: Callable[[], None]) -> S
     seconds = time.monotonic() - began
     waited(lambda: True if not stage_processes(server) else None, 60, lambda: str(stage_processes(server)))
     left = [process.pid for process in stage_processes(server)]
-    return Seen(state, seconds, left, len(versions(server.desk.root)))
+    return Seen(state, seconds, left, len(versions(server.desk.root)), server.log_lines(run))
 
 
 def start_like(process: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
@@ -210,6 +212,14 @@ def test_the_heartbeat_tells_of_a_run_that_nobody_else_can_tell_of(story: Story)
 def test_the_run_after_all_of_them_ends_well(story: Story) -> None:
     assert story.last["type"] == "COMPLETED", (story.last, story.said)
     assert len(versions(story.server.desk.root)) == 1
+
+
+@pytest.mark.parametrize(("fault", "finished_before"), [("worker", "validate"), ("both", "embed"), ("server", "adapt")])
+def test_a_run_goes_on_from_the_last_stage_that_one_before_had_finished(
+    story: Story, fault: str, finished_before: str
+) -> None:
+    said = story.faults[fault].said
+    assert any(f"Stage '{finished_before}' is cached" in line for line in said), said
 
 
 def test_no_worktree_of_a_dead_run_is_left(story: Story) -> None:
