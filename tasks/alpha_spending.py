@@ -1,4 +1,4 @@
-"""How strictly a test set judges its k-th model, so that all of its decisions together err at most alpha."""
+"""The level of a test set's k-th decision, such that all of its decisions together err with chance alpha at most."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ WARN_AFTER = 0.75
 
 
 def level_of_use(use: int, uses: int, alpha: float) -> float:
-    """One-sided level of a test set's decision on its k-th model: alpha / (k (1 + 1/2 + ... + 1/uses)).
+    """One-sided level of a test set's k-th decision: alpha / (k (1 + 1/2 + ... + 1/uses)).
 
     It falls with every use, the levels of all uses add up to alpha, and the first one hardly depends on how many are
     allowed. By Bonferroni's inequality the chance of any false promotion is at most alpha, however the models are
-    related. After the last use nothing is left.
+    related, if no two decisions share a place. After the last use nothing is left.
 
     Args:
-        use: from 1 on, the how-manieth model it is.
-        uses: models that the test set may judge (gate.champion.test_set_uses).
+        use: place of the decision, from 1 on.
+        uses: decisions that the test set may make (gate.champion.test_set_uses).
         alpha: chance of any false promotion (gate.champion.alpha), in (0, 1).
     Returns:
         In [0, alpha]; 0 after the last use.

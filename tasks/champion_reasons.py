@@ -11,6 +11,7 @@ from tasks.reports import PairedComparison, PairedCounts
 
 USES = "params.yaml: gate.champion.test_set_uses"
 MARGIN = "params.yaml: gate.champion.margin"
+SHARE = "params.yaml: split.test_share"
 
 
 def of_outcome(
@@ -71,16 +72,29 @@ def advice(
     uses = rule.test_set_uses
     if use > uses:
         said.append(
-            f"this test set has judged {counted(uses, 'model')} and shows no further one to be better: "
+            f"this test set has judged {counted(uses, 'time')} and shows no further model to be better: "
             f"label fresh test items ({USES})"
         )
-    elif outcome == "inconclusive" and more is None:
-        said.append("no number of test items would settle it at these rates")
+    elif use == uses:
+        said.append(
+            f"judgement {use} of {uses} on this test set, the last that can show a model to be better: "
+            f"label fresh test items ({USES})"
+        )
     elif outcome == "inconclusive":
-        said.append(f"about {counted(more or 0, 'more test item')} would settle it at these rates")
-    if warning_use(uses) <= use <= uses:
-        said.append(f"model {use} of {uses} that this test set judges: label fresh test items in time ({USES})")
+        said.append(_wanted(more))
+    if warning_use(uses) <= use < uses:
+        said.append(f"judgement {use} of {uses} on this test set: label fresh test items in time ({USES})")
     return said
+
+
+def _wanted(more: int | None) -> str:
+    """What an inconclusive comparison would need at the next, stricter use of the test set."""
+    if more is None:
+        return "no number of test items would settle it at these rates"
+    return (
+        f"about {counted(more, 'more test item')} would settle it at these rates when it is judged next; of newly "
+        f"labelled items only a share becomes test items ({SHARE})"
+    )
 
 
 def _seen(counts: PairedCounts, name: str) -> str:

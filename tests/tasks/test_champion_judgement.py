@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.alpha_spending import level_of_use
 from tasks.champion_judgement import decision_bounds, judge_champion, still_promotable
-from tasks.paired_tests import accuracy_gain, tango_interval
+from tasks.paired_tests import accuracy_gain, items_to_settle, tango_interval
 from tasks.params import ChampionRule
 from tasks.params.champion import Outcome
 from tasks.reports import ChampionVerdict, Estimate, PairedComparison, PairedCounts
@@ -111,9 +111,27 @@ def test_a_doubt_says_how_many_more_items_would_settle_it() -> None:
     assert (verdict.outcome, verdict.promotable) == ("inconclusive", False)
     assert verdict.items_to_settle is not None
     assert f"about {verdict.items_to_settle} more test items would settle it" in verdict.reasons[1]
+    assert "only a share becomes test items (params.yaml: split.test_share)" in verdict.reasons[1]
     scale = (150 + verdict.items_to_settle) / 150
     enough = compared(round(6 * scale) + 1, round(3 * scale), round(150 * scale))
-    assert judged(enough, use=2).outcome in ("equivalent", "better")
+    assert judged(enough, use=3).outcome in ("equivalent", "better")
+
+
+def test_the_items_to_settle_are_those_of_the_next_use_which_is_stricter() -> None:
+    pair = compared(6, 3, 150)
+    assert pair.counts is not None
+    wanted = [judged(pair, use=use).items_to_settle for use in range(1, 20)]
+    assert wanted == [items_to_settle(pair.counts, 0.01, level_of_use(use + 1, 20, 0.05)) for use in range(1, 20)]
+    assert (wanted[0] or 0) > (items_to_settle(pair.counts, 0.01, level_of_use(1, 20, 0.05)) or 0) > 0
+
+
+def test_the_last_judgement_names_no_number_of_items_for_a_next_one() -> None:
+    verdict = judged(compared(6, 3, 150), use=20)
+    assert (verdict.outcome, verdict.items_to_settle) == ("inconclusive", None)
+    assert verdict.reasons[1:] == [
+        "judgement 20 of 20 on this test set, the last that can show a model to be better: "
+        "label fresh test items (params.yaml: gate.champion.test_set_uses)"
+    ]
 
 
 def test_a_tie_without_a_margin_says_that_no_number_of_items_settles_it() -> None:
@@ -224,7 +242,7 @@ def test_fresh_items_are_advised_in_time() -> None:
             "label fresh test items in time" in reason for reason in judged(compared(9, 9, 150), use=use).reasons
         )
 
-    assert [use for use in range(1, 25) if advised(use)] == [15, 16, 17, 18, 19, 20]
+    assert [use for use in range(1, 25) if advised(use)] == [15, 16, 17, 18, 19]
 
 
 @given(
