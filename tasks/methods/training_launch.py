@@ -150,7 +150,8 @@ def _started(command: list[str], threads: int) -> Iterator[subprocess.Popen[str]
 
 def _death(processes: int, code: int, tail: deque[str]) -> str:
     ended = [int(match[1]) for line in tail if (match := _EXITED.search(line))]
-    number = -ended[0] if ended and ended[0] < 0 else None
+    # Those that lost it end by themselves, with an exit code.
+    number = next((-one for one in ended if one < 0), None)
     how = f"was killed by {signal.Signals(number).name}" if number else f"ended with exit code {(ended or [code])[0]}"
     hint = " (often the machine ran out of memory: each process holds a network of its own)" if number == 9 else ""
     said = "\n".join(list(tail)[-20:])

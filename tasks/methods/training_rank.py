@@ -29,10 +29,20 @@ def main(file: Path) -> int:
     except GraftError as err:
         TrainingWord(fault=(type(err).__name__, str(err))).tell()
         return 1
-    except Exception:
-        TrainingWord(defect=traceback.format_exc()).tell()
+    except Exception as err:
+        if is_loss_of_another(err):
+            print(f"a process of the training lost another: {err}", flush=True)  # torchrun knows which, and why
+        else:
+            TrainingWord(defect=traceback.format_exc()).tell()
         return 1
     return 0
+
+
+def is_loss_of_another(err: Exception) -> bool:
+    """Whether an error only says that another process is gone: of gloo a plain RuntimeError, of NCCL one of its own."""
+    from torch.distributed import DistError
+
+    return isinstance(err, DistError) or (isinstance(err, RuntimeError) and ("gloo" in str(err) or "NCCL" in str(err)))
 
 
 def _train(file: Path, first: bool) -> None:

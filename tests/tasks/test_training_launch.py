@@ -16,6 +16,7 @@ from tasks.methods.features import LabelledItems
 from tasks.methods.network_contract import LabelledImages
 from tasks.methods.training_launch import TrainingWord, _death, _Hearer, train_in_processes
 from tasks.methods.training_order import TrainingOrder, read_order, write_order
+from tasks.methods.training_rank import is_loss_of_another
 from tasks.params import AdaptParams, BackboneParams, FineTuneParams, FromScratchParams, TrainingParams
 from tasks.preprocess import Preprocess
 from tasks.reports.training import EpochScore
@@ -72,7 +73,17 @@ def test_a_defect_of_a_process_is_told_with_its_traceback(capsys: pytest.Capture
 def test_a_process_that_was_killed_is_said_to_be() -> None:
     text = _death(2, 1, deque(["  rank      : 1 (local_rank: 1)", "  exitcode  : -9 (pid: 77)"]))
     assert "one of the 2 processes of the training was killed by SIGKILL (often the machine ran out of memory" in text
+    lost = deque(["  exitcode  : 1 (pid: 76)", "  exitcode  : -9 (pid: 77)"])
+    assert "was killed by SIGKILL" in _death(2, 1, lost), "a process that lost another is no cause"
     assert "exit code 3" in _death(2, 1, deque(["  exitcode  : 3 (pid: 77)"]))
+
+
+def test_that_another_process_is_gone_is_no_defect_of_this_one() -> None:
+    text = "[/x/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:22660: Connection reset by peer"
+    assert is_loss_of_another(RuntimeError(text))
+    assert is_loss_of_another(torch.distributed.DistBackendError("NCCL communicator was aborted"))
+    assert not is_loss_of_another(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_loss_of_another(ZeroDivisionError("division by zero"))
 
 
 @pytest.mark.parametrize(
