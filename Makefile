@@ -46,7 +46,7 @@ setup: .venv/.done
 
 # Writes requirements.lock from what is installed now: versions, no index; CUDA packages only where they exist.
 lock:
-	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' \
+	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v "^pip==" \
 		| sed -E '/^(nvidia-|cuda-|triton)/s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/' \
 		> requirements.lock
 
