@@ -92,23 +92,31 @@ def _waited_for(process: subprocess.Popen[bytes], deadline: float) -> bytes | No
 
 def git_remotely(root: Path, seconds: float, *arguments: str) -> Ended:
     """git against a remote: it asks nobody for a password and shows no window for one."""
-    ssh = os.environ.get("GIT_SSH_COMMAND") or _ssh_command(root)
     inherited = {name: value for name, value in os.environ.items() if name not in MISLEADING}
     unasking = {
         "GIT_TERMINAL_PROMPT": "0",
         "SSH_ASKPASS_REQUIRE": "never",
         "GCM_INTERACTIVE": "never",
-        "GIT_SSH_COMMAND": f"{ssh} -o BatchMode=yes -o ConnectTimeout=10",
+        **_ssh(root),
         "LC_ALL": "C",
     }
     return run_bounded(["git", *arguments], root, seconds, {**inherited, **unasking})
 
 
-def _ssh_command(root: Path) -> str:
+def _ssh(root: Path) -> dict[str, str]:
+    """ssh as git would find it, told to ask nobody; another program that is set in its place is left as it is."""
+    if (os.environ.get("GIT_SSH_VARIANT") or _git_setting(root, "ssh.variant") or "ssh") not in ("ssh", "auto"):
+        return {}
+    command = os.environ.get("GIT_SSH_COMMAND") or _git_setting(root, "core.sshCommand")
+    if not command and os.environ.get("GIT_SSH"):
+        return {}
+    return {"GIT_SSH_COMMAND": f"{command or 'ssh'} -o BatchMode=yes -o ConnectTimeout=10"}
+
+
+def _git_setting(root: Path, name: str) -> str:
     with suppress(OSError):
-        asked = subprocess.run(["git", "config", "core.sshCommand"], cwd=root, capture_output=True, text=True)
-        return asked.stdout.strip() or "ssh"
-    return "ssh"
+        return subprocess.run(["git", "config", name], cwd=root, capture_output=True, text=True).stdout.strip()
+    return ""
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
