@@ -115,19 +115,6 @@ def test_a_branch_that_only_the_remote_has_is_fetched(home: Path, tmp_path: Path
     assert "branch." not in git(home, "config", "--list", "--name-only").replace("branch.autosetup", "")
 
 
-def test_with_the_remote_away_what_is_known_of_it_is_used_and_a_line_says_so(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = tmp_path / "other"
-    git(tmp_path, "clone", "--quiet", "--bare", str(home), str(other))
-    git(home, "remote", "add", "origin", str(other))
-    git(home, "fetch", "--quiet", "origin")
-    other.rename(tmp_path / "away")
-    with run_workspace(home, "origin/master", "offline") as workspace:
-        assert git(workspace.root, "rev-parse", "HEAD") == git(home, "rev-parse", "HEAD")
-    assert "origin could not be asked for master" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("name", ["nowhere", "origin/nowhere", "", "--all", "HEAD:params.yaml", "a b"])
 def test_an_unknown_commit_is_named_with_branches_that_there_are(home: Path, name: str) -> None:
     with pytest.raises(WorkspaceError, match=r"unknown.*such as master"), run_workspace(home, name, "lost"):
