@@ -138,14 +138,15 @@ def parse_table(data: bytes, schema: pa.Schema, source: str) -> pa.Table:
 def _parse(file: Any, schema: pa.Schema, source: str, columns: Sequence[str] | None = None) -> pa.Table:
     mend = "run `graft adapt`"
     try:
-        # Not pq.read_table: that imports pyarrow.dataset and, with it, pandas.
-        opened = pq.ParquetFile(file)
+        # Not pq.read_table: that imports pyarrow.dataset and, with it, pandas. And not in Arrow's threads, of which a
+        # quick command ends so soon after that the interpreter finds them running, and aborts.
+        opened = pq.ParquetFile(file, pre_buffer=False)
         found = opened.schema_arrow
         version = (found.metadata or {}).get(b"graft_schema_version", b"none").decode()
         absent = ADDED_IN_2 - set(found.names) if version == "1" else frozenset()
         same = found.equals(pa.schema([field for field in schema if field.name not in absent]), check_metadata=False)
         asked = [name for name in schema.names if columns is None or name in columns]
-        table = opened.read([name for name in asked if name not in absent]) if same else None
+        table = opened.read([name for name in asked if name not in absent], use_threads=False) if same else None
     except (OSError, pa.ArrowException) as err:
         raise StageInputError(f"{source} is not a readable Parquet table: {err}; {mend}") from err
     check_version(int(version) if version.isdecimal() else version, source, f"; {mend}")
