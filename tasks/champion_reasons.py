@@ -18,7 +18,7 @@ def of_outcome(
     comparison: PairedComparison, outcome: Outcome, bounds: Interval | None, level: float, rule: ChampionRule
 ) -> str:
     """The outcome with the figures it rests on, such as
-    `accuracy +0.060 over v3 (lower bound +0.011 at level 0.014, 12 : 3 of 150 items): better`.
+    `accuracy gained +0.060 over v3 (lower bound +0.011 at level 0.014, 12 : 3 of 150 items): better`.
     """
     version = f"v{comparison.version}"
     if outcome == "unchanged":
@@ -98,9 +98,8 @@ def _wanted(more: int | None) -> str:
 
 
 def _seen(counts: PairedCounts, name: str) -> str:
-    gained = counts.only_challenger - counts.only_champion
-    relation = "over" if gained > 0 else "against"
-    return f"accuracy {_signed(gained / counts.items)} {relation} {name}"
+    gained = (counts.only_challenger - counts.only_champion) / counts.items
+    return f"accuracy gained {_signed(gained, 0) if gained else '+0.000'} over {name}"
 
 
 def _items(counts: PairedCounts) -> str:

@@ -60,7 +60,7 @@ def test_a_gain_beyond_doubt_is_better_and_promotable() -> None:
     assert verdict.lower is not None
     assert verdict.lower > 0
     assert verdict.reasons == [
-        "accuracy +0.060 over v3 (lower bound +0.004 at level 0.014, 12 : 3 of 150 items): better"
+        "accuracy gained +0.060 over v3 (lower bound +0.004 at level 0.014, 12 : 3 of 150 items): better"
     ]
 
 
@@ -174,9 +174,19 @@ def test_a_comparison_without_macro_f1_is_judged_by_accuracy_alone() -> None:
 def test_a_model_that_beats_the_champion_but_may_be_below_the_best_is_not_promotable() -> None:
     verdict = judged(compared(14, 2, 150), compared(5, 9, 150, "best", 2))
     assert (verdict.outcome, verdict.promotable) == ("better", False)
-    assert re.search(
-        r"against v2, the most accurate version .* 5 : 9 of 150 items\).*: not promoted", verdict.reasons[1]
-    )
+    (_, reason, *_) = verdict.reasons
+    assert reason.startswith("accuracy gained -0.027 over v2, the most accurate version that was ever promoted (lower")
+    assert re.search(r" 5 : 9 of 150 items\).*: not promoted", reason)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "items", "said"),
+    [(4, 4, 400, "+0.000"), (1, 0, 8000, "+0.0001"), (2, 3, 8000, "-0.0001")],
+)
+def test_no_gain_does_not_read_as_no_accuracy_nor_a_small_one_as_none(
+    gained: int, lost: int, items: int, said: str
+) -> None:
+    assert judged(compared(gained, lost, items)).reasons[0].startswith(f"accuracy gained {said} over v3 (")
 
 
 def test_a_line_of_small_losses_ends_at_the_margin_below_the_best() -> None:
