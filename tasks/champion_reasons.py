@@ -110,11 +110,11 @@ def _items(counts: PairedCounts) -> str:
 def _signed(value: float, *limits: float) -> str:
     """With its sign and decimals, at least three, that show on which side of the limits it lies.
 
-    >>> _signed(0.0214), _signed(0.0), _signed(0.0001, 0), _signed(-0.01004, -0.01)
-    ('+0.021', '0.000', '+0.0001', '-0.01004')
+    >>> _signed(0.0214), _signed(0.0), _signed(-0.0001, 0), _signed(-0.01004, -0.01)
+    ('+0.021', '0.000', '-0.0001', '-0.01004')
     """
     for digits in range(3, 9):
-        if all(value == limit or f"{value:.{digits}f}" != f"{limit:.{digits}f}" for limit in limits):
+        if all(value == limit or round(value, digits) != round(limit, digits) for limit in limits):
             break
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text
