@@ -157,12 +157,22 @@ def test_a_run_id_is_used_once(home: Path) -> None:
     assert traces(home) == []
 
 
-def test_hooks_of_the_repository_do_not_run(home: Path) -> None:
+def test_hooks_of_the_repository_do_not_run_and_settings_from_the_environment_count(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hook = home / ".git" / "hooks" / "post-checkout"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f"#!/bin/sh\ntouch '{home}/hooked'\n")
     hook.chmod(0o755)
-    with run_workspace(home, "HEAD", "unhooked"):
+    (home / ".gitattributes").write_text("data/zero.txt filter=loud\n")
+    commit_all(home)
+    settings = {"core.hooksPath": str(hook.parent), "filter.loud.smudge": "tr a-z A-Z"}
+    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(settings)))
+    for number, (key, value) in enumerate(settings.items()):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+    with run_workspace(home, "HEAD", "unhooked") as workspace:
+        assert (workspace.root / "data" / "zero.txt").read_text() == "SEED\n"
         assert not (home / "hooked").exists()
 
 
