@@ -18,8 +18,8 @@ def show_text(view: VersionView) -> str:
     lines = [f"{version_name(view.version)}  {view.name}@v{view.version}.0.0", *keyed("production", _production(view))]
     # Unbroken, to be copied.
     lines += [f"{'release'.ljust(KEY_WIDTH)}{view.release or view.manifest_sha256 + ' (not in the store)'}"]
-    lines += keyed("accuracy", f"{_estimate(view.accuracy)}, {counted(view.test_items, 'test item')}")
-    lines += keyed("macro-F1", _estimate(view.macro_f1))
+    lines += keyed("accuracy", f"{_estimate(view, view.accuracy)}, {counted(view.test_items, 'test item')}")
+    lines += keyed("macro-F1", _estimate(view, view.macro_f1))
     lines += keyed("verdict", _verdict(view))
     for reason in _reasons(view):
         lines += hanging(" " * KEY_WIDTH + "- ", reason)
@@ -52,8 +52,11 @@ def _production(view: VersionView) -> str:
     return "; ".join(spans + by_force)
 
 
-def _estimate(estimate: Estimate) -> str:
-    return f"{estimate.value:.4f}  (interval {estimate.low:.4f} to {estimate.high:.4f})"
+def _estimate(view: VersionView, estimate: Estimate) -> str:
+    """With the level of its interval, which stands in the params of the version's run."""
+    level = (view.params or {}).get("evaluate.confidence")
+    name = f"{100 * level:.4g}% CI" if isinstance(level, float) else "interval of a level not known here,"
+    return f"{estimate.value:.4f}  ({name} {estimate.low:.4f} to {estimate.high:.4f})"
 
 
 def _verdict(view: VersionView) -> str:

@@ -10,7 +10,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import disable_run_logger
 from registry_scene import Scene, make_scene
 
-from flows.actor import actor_of
+from flows.actor import LONGEST, actor_of, one_line
 from flows.promotion_flow import promote_flow, rollback_flow
 from tasks.errors import UserError
 
@@ -77,3 +77,33 @@ def test_who_has_no_name_in_git_is_the_machines_user(tmp_path: Path, monkeypatch
 def test_an_empty_name_is_refused(tmp_path: Path, named: str) -> None:
     with pytest.raises(UserError, match="--who is empty"):
         actor_of(tmp_path, named)
+
+
+@pytest.mark.parametrize(
+    ("reason", "fault"),
+    [
+        ("wrong \udcff", r"--reason holds U\+DCFF, no characters of a text"),
+        ("a\0b \x1b[31m", r"--reason holds U\+0000, U\+001B, no characters"),
+        ("a" * (LONGEST + 1), "--reason has 2001 characters, at most 2000 are kept"),
+    ],
+)
+def test_what_no_history_can_hold_or_show_is_refused(reason: str, fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        one_line(reason, "--reason")
+
+
+def test_any_language_and_several_lines_are_kept_on_one_line() -> None:
+    assert one_line(" zu viele\n\tFehlgriffe \u2028 \u5f62\U0001f468\u200d\U0001f52c ", "--reason") == (
+        "zu viele Fehlgriffe \u5f62\U0001f468\u200d\U0001f52c"
+    )
+    assert one_line("a" * LONGEST, "--reason") == "a" * LONGEST
+
+
+def test_a_name_that_the_machine_knows_is_kept_as_far_as_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.actor.git_user", lambda root: "Ann\udcff \x1b[1mOwner")
+    assert actor_of(tmp_path) == "Ann [1mOwner"
+    monkeypatch.setattr("flows.actor.git_user", lambda root: "\0")
+    monkeypatch.setenv("LOGNAME", "\udcff")
+    assert actor_of(tmp_path) == "unknown"

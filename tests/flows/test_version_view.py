@@ -146,6 +146,15 @@ def test_params_that_this_graft_does_not_read_any_more_are_shown_as_they_stand(s
     assert view(scene, "v1").params == {"schema_version": 9, "adapt.newer": 1}
 
 
+def test_an_interval_is_shown_with_its_level(scene: Scene) -> None:
+    with_commit(scene, 1, PARAMS % b"ridge")
+    with_commit(scene, 2, b"schema_version: 2\nevaluate: {confidence: 0.995}\n")
+    scene.publish(3)
+    assert "0.9000  (95% CI 0.8500 to 0.9400), 100 test items" in show_text(view(scene, "v1"))
+    assert "0.8800  (99.5% CI 0.8300 to 0.9200)" in show_text(view(scene, "v2"))
+    assert "0.8800  (interval of a level not known here, 0.8300 to 0.9200)" in show_text(view(scene, "v3"))
+
+
 @pytest.mark.parametrize("params", [b"a: [", b"\xff\xfe", b"- 1\n"])
 def test_params_that_cannot_be_read_are_none(scene: Scene, params: bytes) -> None:
     with_commit(scene, 1, params)
