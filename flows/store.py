@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import NotQualified, ReleaseError, StageInputError
+from tasks.errors import NotQualified, ReleaseError, StageInputError, full_disk
 from tasks.release import QUALIFICATION, manifest_sha256, verify_release
 from tasks.reports.document import write_bytes
 from tasks.reports.qualification import Qualification
@@ -52,7 +52,8 @@ def publish_release(release: Path, qualification_file: Path, store: Path) -> Pat
             else:
                 _copy_in(release, qualification_file, target)
     except OSError as err:
-        raise ReleaseError(f"the release could not be copied into {store}: {err}; nothing was published") from err
+        mend = "; free some disk, then run again" if full_disk(err) else ""
+        raise ReleaseError(f"the release could not be copied into {store}: {err}; nothing was published{mend}") from err
     return target
 
 

@@ -34,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
         draft.replace(path)
     except OSError as err:
         # A full disk shows in a write or a flush, which do not say of what file; and nobody knows the draft's name.
-        err.filename = str(path) if err.filename in (None, str(draft)) else err.filename
+        if str(draft) in (err.filename or str(draft), str(err.filename2)):
+            err.filename, err.filename2 = str(path), None
         raise
     finally:
         draft.unlink(missing_ok=True)
