@@ -19,10 +19,12 @@ from flows.processes import end_marked_processes, marks
 from flows.workspace_lock import LockHolder, this_process
 from tasks.errors import WorkspaceError
 from tasks.reports.document import Record
+from tasks.stage import say
 
 BRANCHES = "graft/run/"
-GUARD_SECONDS = 300.0
-"""Longer than a dead run's large worktree takes to go."""
+PATIENCE_SECONDS = 5.0
+GUARD_SECONDS = 3600.0
+"""Longer than a dead run's large worktree takes to go, or `dvc gc` over a large cache: a scheduled run waits for it."""
 DEAD_RUN_SECONDS = 5.0
 
 
@@ -49,7 +51,7 @@ def claims_guard(home: Path) -> Iterator[None]:
     """One process at a time makes a claim or clears up after the dead.
 
     Raises:
-        WorkspaceError: another process keeps it for minutes, or the folder cannot be written.
+        WorkspaceError: another process keeps it for an hour, or the folder cannot be written.
     """
     folder = worktrees_folder(home)
     try:
@@ -58,11 +60,21 @@ def claims_guard(home: Path) -> Iterator[None]:
     except OSError as err:
         raise WorkspaceError(f"{folder} cannot be written ({err.strerror}); make the checkout writable") from err
     try:
-        if not _lock(descriptor, GUARD_SECONDS):
-            raise WorkspaceError(f"{folder / '.lock'} is held for minutes; `fuser {folder / '.lock'}` names by whom")
+        _take_guard(descriptor, folder / ".lock")
         yield
     finally:
         os.close(descriptor)
+
+
+def _take_guard(descriptor: int, file: Path) -> None:
+    if _lock(descriptor, PATIENCE_SECONDS):
+        return
+    say(f"waiting for `graft gc`, or another run that clears up, to let go of {file} (`fuser {file}` names it)")
+    if not _lock(descriptor, GUARD_SECONDS):
+        minutes = f"{GUARD_SECONDS / 60:.0f} minutes"
+        raise WorkspaceError(
+            f"{file} was held for {minutes}; end the process that `fuser {file}` names, then run again"
+        )
 
 
 @contextmanager

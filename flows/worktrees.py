@@ -32,7 +32,7 @@ from flows.run_claims import (
 from flows.state import run_git
 from flows.store import LEAVING
 from flows.workspace_lock import workspace_lock
-from tasks.errors import WorkspaceError
+from tasks.errors import GraftError, WorkspaceError
 from tasks.reports import write_bytes
 from tasks.stage import say
 from tasks.workspace import Workspace
@@ -81,14 +81,19 @@ def run_workspace(home: Path, commit: str, run_id: str) -> Iterator[Workspace]:
 def clear_dead(home: Path) -> list[str]:
     """Clear up after every run that was killed; the caller holds `claims_guard`. One line per run.
 
+    What cannot be cleared up, as where a process hangs in a dead disk, stays a dead run: no reason to run no other.
+
     Raises:
-        WorkspaceError: a process of a dead run cannot be ended, or git fails.
+        WorkspaceError: git fails.
     """
     lines = []
     for run_id in dead_runs(home):
-        if end_dead_run(home, run_id, workspace_root(home, run_id)):
-            remove_worktree(home, run_id)
-            lines.append(f"removed the worktree of run {run_id}, which was killed")
+        try:
+            if end_dead_run(home, run_id, workspace_root(home, run_id)):
+                remove_worktree(home, run_id)
+                lines.append(f"removed the worktree of run {run_id}, which was killed")
+        except (GraftError, OSError) as err:
+            say(f"what run {run_id} left, which was killed, stays for now: {err}", "warning")
     for path in worktrees_folder(home).glob(f"{LEAVING}*"):
         shutil.rmtree(path, ignore_errors=True)
     known = set(claims(home))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,13 @@ from run_scene import RUN, commit_all, committed, contents, git, start_run, trac
 from toy_workspace import Toy, wait_for
 
 from flows.doctor import left_behind
+from flows.forget_runs import forget_runs
 from flows.gc import collect_garbage
 from flows.processes import marked_processes, marks
 from flows.run_claims import claim_file, claims_guard, worktrees_folder
 from flows.stage_process import run_stage_process
 from flows.worktrees import clear_dead, dead_runs, living_workspaces, run_workspace
+from tasks.errors import WorkspaceError
 from tasks.workspace import Workspace
 
 
@@ -144,6 +147,51 @@ def test_killed_at_random_times_nothing_of_any_run_stays(home: Path) -> None:
     with run_workspace(home, "HEAD", "next") as workspace:
         assert run_stage_process(workspace, "one", "next", 60, print).state in ("done", "unchanged")
     assert traces(home) == []
+
+
+def test_a_killed_run_that_cannot_be_cleared_up_stops_forgetting_and_no_other_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed = start_run(home, "killed")
+    wait_for_line(killed, "ready")
+    killed.kill()
+    killed.wait()
+
+    def hang(*_: object) -> bool:
+        raise WorkspaceError("process 7 still lives and does not react to SIGKILL")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.worktrees.end_dead_run", hang)
+        with run_workspace(home, "HEAD", "next"):
+            assert "what run killed left, which was killed, stays for now: process 7" in capsys.readouterr().err
+        assert dead_runs(home) == ["killed"]
+        with pytest.raises(WorkspaceError, match=r"could not be removed: .*killed"):
+            forget_runs(Workspace(home))
+    forget_runs(Workspace(home))
+    assert traces(home) == []
+
+
+def test_a_run_waits_for_whoever_collects_and_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("flows.run_claims.PATIENCE_SECONDS", 0.1)
+    begun, ended = threading.Event(), threading.Event()
+
+    def collect() -> None:
+        with claims_guard(home):
+            begun.set()
+            wait_for(lambda: True if "waiting for `graft gc`" in capsys.readouterr().err else None)
+            ended.set()
+
+    collecting = threading.Thread(target=collect)
+    collecting.start()
+    assert begun.wait(30)
+    with run_workspace(home, "HEAD", "patient"):
+        assert ended.is_set()
+    collecting.join()
+    monkeypatch.setattr("flows.run_claims.GUARD_SECONDS", 0.1)
+    with claims_guard(home), pytest.raises(WorkspaceError, match=r"held for 0 minutes; .*fuser"):
+        clear(home)
 
 
 def test_the_branch_of_a_killed_run_stays_where_a_commit_stands_on_it(home: Path) -> None:
