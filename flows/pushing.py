@@ -8,26 +8,25 @@ ref is only ever moved forward; where another machine was first, its history is 
 from __future__ import annotations
 
 import random
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from flows.bounded_commands import Ended, git_remotely, run_bounded
-from flows.dvc_commands import dvc_environment, dvc_settings
+from flows.bounded_commands import Ended, git_remotely
+from flows.data_push import dvc_store, push_data, unsent_records
 from flows.journal import HISTORY, VERSIONS, Journal
 from flows.records import StageChange, VersionRecord
-from flows.redaction import secrets_of
 from flows.registry_refs import HEADS, TAGS, complete, local_refs, own_records, registry_lock, registry_tags_of
 from flows.registry_tags import artifact_name, version_tag
 from flows.remote_registry import pushed_versions, seen_at
+from flows.remote_tries import NotPushed, Patience, tried
 from flows.run_branch import PREFIX
 from flows.state import REF, StateMoved, run_git
 from flows.state_merge import merge_state
 from flows.versions import version_name, versions
-from tasks.digests import value_sha256
 from tasks.errors import GraftError
 from tasks.params import Params
 from tasks.stage import say
@@ -36,6 +35,8 @@ from tasks.workspace import Workspace
 FETCH_SECONDS = 10.0
 """How long the start of a run waits for the remote."""
 PUSH_SECONDS = 300.0
+REGISTRY_SECONDS = 30.0
+"""How long a change of stage waits for the remote to be told of it."""
 ROUNDS = 20
 """How often a push begins anew because another machine was faster; each time one of them wins."""
 TAG_ROUNDS = 2
@@ -58,11 +59,7 @@ class Pushed:
     done: Sequence[str] = ()
 
 
-class _NotPushed(Exception):
-    """The remotes could not be brought up to date; the text says why."""
-
-
-class _TagTaken(_NotPushed):
+class _TagTaken(NotPushed):
     """The remote has a tag of the registry's on another commit."""
 
 
@@ -97,55 +94,65 @@ def push_pending(workspace: Workspace, params: Params) -> Pushed:
     Raises:
         WorkspaceError, StageInputError: the registry here cannot be read. What goes wrong with the remotes is told.
     """
-    root, settings = workspace.root, dvc_settings(workspace)
+    root, store = workspace.root, dvc_store(workspace, params)
     for line in complete(root):
         say(line)
-    store = params.publish.dvc_remote or settings.get("core", {}).get("remote")
     remote = params.publish.git_remote if params.publish.git_remote in git_remotes(root) else None
     if store is None and remote is None:
         return Pushed(None, "neither git nor DVC has a remote; the version stays on this machine")
     done: list[str] = []
     try:
         if store is not None:
-            done += _push_data(workspace, params, str(store))
+            done += push_data(workspace, params, store)
         if remote is not None:
-            done += _push_refs(workspace, params, remote)
-    except (_NotPushed, GraftError) as err:
+            done += _push_refs(root, remote, Patience.of(params))
+    except (NotPushed, GraftError) as err:
         return Pushed(False, str(err), done)
     return Pushed(True, None, done)
 
 
-def _push_data(workspace: Workspace, params: Params, store: str) -> list[str]:
-    """DVC's part of every version of this repository that its remote has not got."""
-    settings, done = dvc_settings(workspace), []
-    place = value_sha256(str(settings.get("remote", {}).get(store, {}).get("url")))[:16]
-    program = str(Path(__file__).with_name("dvc_push_revision.py"))
-    for record in own_records(versions(workspace.root), local_refs(workspace.root)):
-        mark = workspace.home / ".graft" / "pushed" / f"{record.manifest_sha256}-{place}"
-        if mark.exists():
-            continue
-        what = f"data and models of {version_name(record.version)} to DVC's {store}"
-        say(f"pushing {what}")
-        command = [sys.executable, "-P", program, str(record.commit), store]
-        seconds, secrets = params.flow.stage_timeout_seconds, secrets_of(settings)
-        ended = _tried(params, lambda: run_bounded(command, workspace.root, seconds, dvc_environment(), secrets))  # noqa: B023
-        if not ended.ok:
-            raise _NotPushed(f"{what}: {ended.why}")
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-        done.append(what)
-    return done
+def push_registry(workspace: Workspace, params: Params, seconds: float = REGISTRY_SECONDS) -> str | None:
+    """Tell git's remote of what changed in the registry, such as a promotion, without any data: for right after it.
+
+    Each command is tried once and all of it ends within `seconds`. What other machines published is taken over first.
+    Versions whose data are not at DVC's remote yet keep everything back: the registry names them.
+
+    Returns:
+        why the remote does not know of it, in a sentence without a mend (`graft push` is one); None where it does, or
+        where there is no remote.
+    """
+    root, remote = workspace.root, params.publish.git_remote
+    try:
+        if remote not in git_remotes(root):
+            return None
+        if waiting := _without_data(workspace, params, remote):
+            return f"the data of {', '.join(waiting)} are not at DVC's remote yet"
+        _push_refs(root, remote, Patience.short(seconds))
+    except (NotPushed, GraftError) as err:
+        return str(err)
+    return None
 
 
-def _push_refs(workspace: Workspace, params: Params, remote: str) -> list[str]:
-    root = workspace.root
+def _without_data(workspace: Workspace, params: Params, remote: str) -> list[str]:
+    """Versions of this repository that neither git's remote knows nor DVC's has the data of."""
+    store = dvc_store(workspace, params)
+    if store is None:
+        return []
+    known = pushed_versions(workspace.root, remote) or set()
+    unsent = [one for one in unsent_records(workspace, store) if one.manifest_sha256 not in known]
+    return [version_name(one.version) for one in unsent]
+
+
+def _push_refs(root: Path, remote: str, patience: Patience) -> list[str]:
     for attempt in range(ROUNDS):
-        fetched = _tried(params, lambda: _fetch(root, remote, PUSH_SECONDS))
+        if patience.over:
+            raise NotPushed(f"{remote} did not answer in time")
+        fetched = tried(patience, lambda: _fetch(root, remote, patience.seconds(PUSH_SECONDS)))
         if not fetched.ok:
-            raise _NotPushed(f"{remote} did not give its registry: {fetched.why}")
-        _take_over(root, remote, PUSH_SECONDS)
+            raise NotPushed(f"{remote} did not give its registry: {fetched.why}")
+        _take_over(root, remote, patience.seconds(PUSH_SECONDS))
         try:
-            pushed = _pushed_once(params, root, remote)
+            pushed = _pushed_once(root, remote, patience)
         except _TagTaken:
             # It may belong to a push that is just arriving.
             if attempt >= TAG_ROUNDS:
@@ -155,27 +162,27 @@ def _push_refs(workspace: Workspace, params: Params, remote: str) -> list[str]:
             return pushed
         # Not in step with the other one again.
         time.sleep(random.uniform(0, LONGEST_STEP_ASIDE_SECONDS))
-    raise _NotPushed(f"other machines kept publishing to {remote}; `graft push` tries again")
+    raise NotPushed(f"other machines kept publishing to {remote}; `graft push` tries again")
 
 
-def _pushed_once(params: Params, root: Path, remote: str) -> list[str] | None:
+def _pushed_once(root: Path, remote: str, patience: Patience) -> list[str] | None:
     """What was pushed; None where another machine moved the registry meanwhile."""
-    there = _remote_refs(params, root, remote)
+    there = _remote_refs(root, remote, patience)
     if there.get(REF) != _commit(root, seen_at(remote)):
         return None
     lacking = _lacking(root, remote, there)
     if not lacking:
         return []
-    specs = [f"{target}:{name}" for name, target in lacking.items()]
-    ended = _tried(
-        params,
-        lambda: git_remotely(root, PUSH_SECONDS, "push", "--atomic", "--porcelain", remote, *specs),
+    specs, left = [f"{target}:{name}" for name, target in lacking.items()], partial(patience.seconds, PUSH_SECONDS)
+    ended = tried(
+        patience,
+        lambda: git_remotely(root, left(), "push", "--atomic", "--porcelain", remote, *specs),
         unless=_registry_moved,
     )
     if _registry_moved(ended):
         return None
     if not ended.ok:
-        raise _NotPushed(f"{', '.join(_shown(lacking))} to {remote}: {_rejections(ended) or ended.why}")
+        raise NotPushed(f"{', '.join(_shown(lacking))} to {remote}: {_rejections(ended) or ended.why}")
     if REF in lacking:
         run_git(root, "update-ref", seen_at(remote), lacking[REF], check=False)
     return [f"{name} to {remote}" for name in _shown(lacking)]
@@ -209,12 +216,12 @@ def _commit(root: Path, ref: str) -> str | None:
     return run_git(root, "rev-parse", "--verify", "--quiet", ref, check=False).stdout.decode().strip() or None
 
 
-def _remote_refs(params: Params, root: Path, remote: str) -> dict[str, str]:
+def _remote_refs(root: Path, remote: str, patience: Patience) -> dict[str, str]:
     """Object of every ref of ours and of every tag at the remote; `NAME^{}` is what a tag stands on."""
-    patterns = (REF, f"{HEADS}{PREFIX}*", f"{TAGS}*")
-    ended = _tried(params, lambda: git_remotely(root, PUSH_SECONDS, "ls-remote", "--quiet", remote, *patterns))
+    patterns, left = (REF, f"{HEADS}{PREFIX}*", f"{TAGS}*"), partial(patience.seconds, PUSH_SECONDS)
+    ended = tried(patience, lambda: git_remotely(root, left(), "ls-remote", "--quiet", remote, *patterns))
     if not ended.ok:
-        raise _NotPushed(f"{remote} did not answer: {ended.why}")
+        raise NotPushed(f"{remote} did not answer: {ended.why}")
     pairs = (line.split("\t") for line in ended.output.splitlines() if line.count("\t") == 1)
     return {name: target for target, name in pairs}
 
@@ -283,16 +290,3 @@ def _merged(root: Path, theirs: str) -> list[str]:
 
 def _shown(refs: Sequence[str] | dict[str, str]) -> list[str]:
     return [name.removeprefix(HEADS).removeprefix(TAGS) for name in refs]
-
-
-def _tried(params: Params, work: Callable[[], Ended], unless: Callable[[Ended], bool] = lambda _: False) -> Ended:
-    """Several attempts with growing pauses; the last one's ending."""
-    pause = params.publish.retry_seconds
-    for _ in range(params.publish.attempts - 1):
-        ended = work()
-        if ended.ok or unless(ended):
-            return ended
-        say(f"the remote failed ({ended.why}); trying again in {pause:.0f} s", "warning")
-        time.sleep(pause)
-        pause *= 2
-    return work()

@@ -17,7 +17,7 @@ from test_publication import killed_at
 
 from flows import pushing
 from flows.journal import HISTORY, Journal
-from flows.pushing import fetch_state, push_pending
+from flows.pushing import fetch_state, push_pending, push_registry
 from flows.records import StageChange, now_text
 from flows.registry_refs import complete
 from flows.state import REF, StateRef
@@ -133,6 +133,31 @@ def test_a_promotion_is_pushed_with_its_tag(ada: Machine, remote: Path) -> None:
     assert push_pending(ada.workspace, ada.params).pushed
     assert_whole(remote)
     assert git(remote, "rev-parse", "Small-model-no-1#prod#1^{commit}") == versions(remote)[0].commit
+
+
+def test_the_registry_alone_is_pushed_within_bounds_and_no_version_before_its_data(ada: Machine, remote: Path) -> None:
+    assert push_registry(ada.workspace, ada.params) is None
+    ada.release("one")
+    ada.publish(NIGHT)
+    promote(ada, 1)
+    ada.git("remote", "set-url", "origin", f"{remote}.away")
+    assert "does not appear to be a git repository" in str(push_registry(ada.workspace, ada.params))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        ada.git("remote", "set-url", "origin", f"git://127.0.0.1:{silent.getsockname()[1]}/x.git")
+        said = push_registry(ada.workspace, ada.params, seconds=0.5)
+    assert said == "origin did not give its registry: it did not answer in time"
+    ada.git("remote", "set-url", "origin", str(remote))
+    assert push_registry(ada.workspace, ada.params) is None
+    assert_whole(remote)
+    assert git(remote, "rev-parse", "Small-model-no-1#prod#1^{commit}") == versions(remote)[0].commit
+    (ada.root / ".dvc" / "config.local").write_text("[core]\n    remote = gone\n")
+    ada.release("two")
+    assert ada.publish(DAY).pushed is False
+    promote(ada, 2)
+    assert push_registry(ada.workspace, ada.params) == "the data of v2 are not at DVC's remote yet"
+    assert published(remote) == [(1, NIGHT)]
 
 
 def test_a_promotion_that_two_machines_tagged_each_for_itself_is_pushed_all_the_same(
