@@ -34,6 +34,7 @@ from tasks.errors import GraftError, NotQualified, Refusal, StageFailed, Workspa
 from tasks.params import Params, load_params
 from tasks.reports import (
     AdaptationReport,
+    ChampionPin,
     ChampionVerdict,
     EvaluationReport,
     ReviewReport,
@@ -148,6 +149,8 @@ class CorridorRun(StageRuns):
 
     def _stages(self) -> None:
         for stage in BEFORE_THE_PAGE:
+            if stage == "evaluate":
+                self._enter_use()
             self._stage(stage)
         artifacts.show_review(ReviewReport.read(self.workspace.review_report))
         evaluation = EvaluationReport.read(self.workspace.evaluation)
@@ -155,9 +158,9 @@ class CorridorRun(StageRuns):
         artifacts.show_evaluation(evaluation)
         adaptation = AdaptationReport.read(self.workspace.adapted / "adapted.json")
         artifacts.show_findings(self.params, adaptation, evaluation)
-        self._enter_use(evaluation)
         self._stage("gate")
         verdict = Verdict.read(self.workspace.verdict)
+        self._check_compared(verdict)
         self.result = self.result.with_verdict(verdict, evaluation)
         artifacts.show_verdict(verdict)
         artifacts.show_report(self.workspace)
@@ -169,11 +172,26 @@ class CorridorRun(StageRuns):
         else:
             self._release()
 
-    def _enter_use(self, evaluation: EvaluationReport) -> None:
-        """Before gate: the ledger of the test set, and the file that gate reads of it."""
-        use = record_use(self.workspace, evaluation, self.run_id)
+    def _enter_use(self) -> None:
+        """Before any figure is seen: the ledger of the test set, and the file that gate reads of it."""
+        self.at = "evaluate"
+        use = record_use(self.workspace, self.run_id)
         if warning := warning_of(use, self.params.gate.champion.test_set_uses):
             get_run_logger().warning("%s", warning)
+
+    def _check_compared(self, verdict: Verdict) -> None:
+        """Nothing is published as the first where something is in production: stages of an old commit do not compare.
+
+        Raises:
+            StageFailed: a champion is pinned, and the verdict says nothing of it.
+        """
+        champion = ChampionPin.read(self.workspace.champion_pin).champion
+        if champion and not (verdict.champion and verdict.champion.champion == champion.manifest_sha256):
+            raise StageFailed(
+                f"v{champion.version} is in production, and the verdict (reports/gate.json) does not say how the model "
+                "compares with it: this commit's tasks/ and dvc.yaml are of an earlier Graft; run from a commit that "
+                "holds this one's"
+            )
 
     def _name_champion(self, verdict: ChampionVerdict) -> None:
         """The model is the one in production: nothing is exported, nothing published."""

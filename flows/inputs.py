@@ -5,7 +5,7 @@ data/weights.json   which weights params.yaml leads to, by content
 data/source.json    which table lists the items and which suite of the user's judges them, by content
 data/splits.lock    the sides that earlier releases were judged with
 data/champion.json  which releases the model is compared with (`flows.champion_pin`)
-data/test_use.json  the how-manieth model it is that the test set judges (`flows.test_set_ledger`, before gate)
+data/test_use.json  which judgement on the test set this is (`flows.test_set_ledger`, before evaluate)
 
 Beside them two files of the user's, which a run only completes by their header where they are absent:
 data/corrections.csv and data/forgotten.csv (`tasks.overlay`).

@@ -73,14 +73,25 @@ class StageChange(Record):
 
 
 class TestSetUse(Record):
-    """One line of test_uses.jsonl on refs/graft/state: a test set judged a model for the first time."""
+    """One line of test_uses.jsonl on refs/graft/state: a decision that a test set makes for the first time.
+
+    Attributes:
+        model: sha256 of models/adapted/.
+        champion: manifest sha256 of the release that the model is judged against; null: nothing is in production.
+    """
 
     __test__ = False
 
     test_set: str
     model: str
+    champion: str | None = None
     run_id: str
     at: str
+
+    @property
+    def decision(self) -> tuple[str, str, str | None]:
+        """What makes it one use: made again, it is the same."""
+        return self.test_set, self.model, self.champion
 
 
 def now_text() -> str:

@@ -1,7 +1,8 @@
 """Two machines' histories of refs/graft/state made one: what the remote has stays, what is new here follows on top.
 
 Nothing that another machine can have seen is ever changed. Of what only this machine has, versions and changes of stage
-whose numbers were taken meanwhile get the next ones; a release that both published keeps the remote's version.
+whose numbers were taken meanwhile get the next ones; a release that both published keeps the remote's version. A change
+of stage that the other machine's makes void is no part of the history (`flows.merged_history`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.journal import HISTORY, TEST_USES, VERSIONS, Journal
+from flows.journal import HISTORY, SUPERSEDED, TEST_USES, VERSIONS, Journal
+from flows.merged_history import Followed, followed
 from flows.records import StageChange, TestSetUse, VersionRecord
 from flows.registry_refs import version_message
+from flows.registry_tags import drop_stage_tag
 from flows.run_branch import recommitted
 from flows.state import StateRef, run_git
 from flows.versions import version_name
@@ -31,7 +34,7 @@ def merge_state(root: Path, theirs: str) -> list[str]:
     """Have refs/graft/state hold what the remote has (`theirs`, a commit that was fetched) and what only is here.
 
     Returns:
-        a line for each version of this machine that got another number.
+        a line for each version of this machine that got another number, and for each change of stage that lost.
     Raises:
         StateMoved: another process moved the ref meanwhile; merge again.
         WorkspaceError: this machine's copy was rewritten.
@@ -45,13 +48,17 @@ def merge_state(root: Path, theirs: str) -> list[str]:
         return []
     if _is_ancestor(root, theirs, ours):
         return []
-    files, lines = _Replay(state, _base(root, ours, theirs), ours, theirs).files()
+    replay = _Replay(state, _base(root, ours, theirs), ours, theirs)
+    files = replay.files()
+    for change in replay.superseded:
+        # Before the ref moves: for the tag of a number that is in no history any more nobody would look.
+        drop_stage_tag(root, change, replay.names.get(change.manifest_sha256))
     if not files:
         state.move(theirs, ours, "Take over what other machines published")
-        return []
+        return replay.lines
     message = "Follow on what other machines published"
     state.move(state.commit(files, message, theirs), ours, message)
-    return lines
+    return replay.lines
 
 
 class _Replay:
@@ -60,16 +67,26 @@ class _Replay:
     def __init__(self, state: StateRef, base: str | None, ours: str, theirs: str) -> None:
         self.state, self.base, self.ours, self.theirs = state, base, ours, theirs
         self.lines: list[str] = []
+        self.superseded: Sequence[StageChange] = []
+        self.names: dict[str, str] = {}
+        """Of models, by manifest sha256."""
 
-    def files(self) -> tuple[dict[str, bytes], list[str]]:
-        """New content by path, for all that the remote's commit lacks; a line for each renumbered version."""
+    def files(self) -> dict[str, bytes]:
+        """New content by path, for all that the remote's commit lacks. What there is to tell is in `lines` then."""
         versions = self._versions()
-        added = {VERSIONS: _lines(versions), HISTORY: _lines(self._history(versions)), TEST_USES: _lines(self._uses())}
+        history = self._history(versions)
+        added = {
+            VERSIONS: _lines(versions),
+            HISTORY: _lines(history.changes),
+            TEST_USES: _lines(self._uses()),
+            SUPERSEDED: _lines([*self._read(SUPERSEDED, StageChange)[1], *history.superseded]),
+        }
+        self.superseded = history.superseded
         files = {path: (self.state.read(path, self.theirs) or b"") + lines for path, lines in added.items() if lines}
         for path in self._changed():
             if path not in added:
                 files[path] = self._merged(path)
-        return files, self.lines
+        return files
 
     def _versions(self) -> list[VersionRecord]:
         known, new = self._read(VERSIONS, VersionRecord)
@@ -90,26 +107,18 @@ class _Replay:
         commit = recommitted(self.state.root, record.commit, version_message(renamed))
         return renamed.model_copy(update={"commit": commit})
 
-    def _history(self, added_versions: Sequence[VersionRecord]) -> list[StageChange]:
+    def _history(self, added_versions: Sequence[VersionRecord]) -> Followed:
         known, new = self._read(HISTORY, StageChange)
-        there = Journal(self.state.root, VERSIONS, VersionRecord).read(self.theirs)
-        numbers = {record.manifest_sha256: record.version for record in [*there, *added_versions]}
-        added: list[StageChange] = []
-        for change in new:
-            before = next((one for one in reversed([*known, *added]) if one.stage == change.stage), None)
-            follows = {
-                "number": len(known) + len(added) + 1,
-                "version": numbers.get(change.manifest_sha256, change.version),
-                "previous": before.version if before else None,
-                "previous_sha256": before.manifest_sha256 if before else None,
-            }
-            added.append(change.model_copy(update=follows))
-        return added
+        records = [*Journal(self.state.root, VERSIONS, VersionRecord).read(self.theirs), *added_versions]
+        self.names = {record.manifest_sha256: record.name for record in records}
+        history = followed(known, new, {record.manifest_sha256: record.version for record in records})
+        self.lines += history.lines
+        return history
 
     def _uses(self) -> list[TestSetUse]:
         known, new = self._read(TEST_USES, TestSetUse)
-        seen = {(use.test_set, use.model) for use in known}
-        return [use for use in new if (use.test_set, use.model) not in seen]
+        seen = {use.decision for use in known}
+        return [use for use in new if use.decision not in seen]
 
     def _read(self, file: str, kind: type[RecordT]) -> tuple[list[RecordT], list[RecordT]]:
         """What the remote has, and what only is here."""

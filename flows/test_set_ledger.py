@@ -1,8 +1,10 @@
 """Every use of a test set, on refs/graft/state: the best of many models on one test set owes a part of it to luck.
 
-A use is a distinct pair of test set and model, of runs at the desk as well; a repeated run is none. Data that grow give
-another test set with every item, so a test set also counts the uses of those that held half of its items or more. Which
-use it is stands in data/test_use.json, an input of `gate`, which tightens its level by it.
+A use is a distinct decision: a test set, a model, and the champion that it is judged against; of runs at the desk as
+well. A repeated run is none, nor is one whose model is production's own. It is entered before `evaluate` shows any
+figure, so that who stops a run after seeing them has used the test set all the same. Data that grow give another test
+set with every item, so a test set also counts the uses of those that held half of its items or more. Which use it is
+stands in data/test_use.json, an input of `gate`, which tightens its level by it.
 """
 
 from __future__ import annotations
@@ -13,28 +15,36 @@ from flows.state import StateRef
 from flows.test_set_sketch import overlap, sketch, sketch_path
 from tasks.alpha_spending import warning_use
 from tasks.errors import StageInputError
-from tasks.reports import EvaluationReport, write_bytes
+from tasks.release import MANIFEST
+from tasks.reports import write_bytes
 from tasks.reports.champion import TestUse
+from tasks.reports.manifest import Manifest
 from tasks.workspace import Workspace
 
 SAME_FROM = 0.5
 """The share of a test set's items from which on the uses of an earlier one that held them count as its own."""
 
 
-def record_use(workspace: Workspace, evaluation: EvaluationReport, run_id: str) -> TestUse:
-    """Enter that this test set judges this model, and write data/test_use.json with the place of this use.
+def record_use(workspace: Workspace, run_id: str) -> TestUse:
+    """Enter that the test set judges the model in models/adapted/ against what data/champion.json pins.
 
-    Nothing is entered where there is no test item. The file is untouched where it says so already.
+    data/test_use.json gets the place of this use; it is untouched where it says so already. Nothing is entered where
+    there is no test item.
 
     Raises:
         StateMoved: others kept moving the state.
-        StageInputError: the ledger, or data/splits.parquet, cannot be read.
+        StageInputError: the ledger, data/splits.parquet or the copy of the champion cannot be read.
     """
-    model, test_set = evaluation.digests.adapted, evaluation.test_set
-    place = 1
-    if test_set is not None and evaluation.test_items:
-        place = _entered(workspace, test_set, model, run_id)
-    use = TestUse(test_set=test_set, model=model, use=place)
+    from tasks.verdicts import digest_of, read_champion_pin, test_set_of
+
+    pinned = read_champion_pin(workspace).champion
+    model, test_set = digest_of(workspace.adapted, "adapt"), test_set_of(workspace)
+    use = TestUse(test_set=test_set, model=model, champion=pinned and pinned.manifest_sha256)
+    sketched = sketch(workspace)
+    if sketched:
+        entry = TestSetUse(test_set=test_set, model=model, champion=use.champion, run_id=run_id, at=now_text())
+        place = _entered(workspace, entry, sketched)
+        use = use.model_copy(update={"use": place})
     data = use.to_json().encode()
     if not workspace.test_use.is_file() or workspace.test_use.read_bytes() != data:
         write_bytes(workspace.test_use, data)
@@ -49,25 +59,33 @@ def test_use_bytes(workspace: Workspace) -> bytes:
         return TestUse().to_json().encode()
 
 
-def _entered(workspace: Workspace, test_set: str, model: str, run_id: str) -> int:
+def _entered(workspace: Workspace, entry: TestSetUse, sketched: bytes) -> int:
     """The place of this use among those that count for the test set, entered last where it is new."""
     journal, state = Journal(workspace.root, TEST_USES, TestSetUse), StateRef(workspace.root)
+    is_champions = _is_champions(workspace, entry)
     known = journal.read()
-    if not _is_known(known, test_set, model):
-        use = TestSetUse(test_set=test_set, model=model, run_id=run_id, at=now_text())
+    if _found(known, entry, is_champions) is None:
         journal.append(
-            lambda uses: None if _is_known(uses, test_set, model) else use,
+            lambda uses: None if _found(uses, entry, is_champions) else entry,
             lambda added: f"Enter a use of test set {added.test_set[:12]}",
-            beside={sketch_path(test_set): sketch(workspace)},
+            beside={sketch_path(entry.test_set): sketched},
         )
         known = journal.read()
-    kin = _kin(state, test_set, known)
-    counted = [use for use in known if use.test_set in kin]
-    return next(place for place, use in enumerate(counted, start=1) if (use.test_set, use.model) == (test_set, model))
+    kin, found = _kin(state, entry.test_set, known), _found(known, entry, is_champions)
+    return [use for use in known if use.test_set in kin].index(found or entry) + 1
 
 
-def _is_known(uses: list[TestSetUse], test_set: str, model: str) -> bool:
-    return any((use.test_set, use.model) == (test_set, model) for use in uses)
+def _is_champions(workspace: Workspace, entry: TestSetUse) -> bool:
+    """Whether the model is production's own: then there is nothing to decide."""
+    if entry.champion is None:
+        return False
+    return Manifest.read(workspace.pinned_release(entry.champion) / MANIFEST).digests.adapted == entry.model
+
+
+def _found(uses: list[TestSetUse], entry: TestSetUse, is_champions: bool) -> TestSetUse | None:
+    """The use that this one is again; that of the model against anything, where it is production's own."""
+    same = (use for use in uses if use.decision[:2] == entry.decision[:2])
+    return next((use for use in same if is_champions or use.champion == entry.champion), None)
 
 
 def _kin(state: StateRef, test_set: str, uses: list[TestSetUse]) -> set[str]:
@@ -90,20 +108,10 @@ def warning_of(use: TestUse, most: int) -> str:
     """
     if use.test_set is None or use.use < warning_use(most):
         return ""
-    said = f"test set {use.test_set[:12]} judges its {_ordinal(use.use)} model of {most} (gate.champion.test_set_uses)"
+    said = f"judgement {use.use} of {most} on test set {use.test_set[:12]} (gate.champion.test_set_uses)"
     fresh = "label new items: once more than half of the test items are new, it counts as a fresh test set"
     if use.use < most:
         return f"{said}; with each one, a model has to be better by more to be promoted. In good time, {fresh}"
     if use.use == most:
-        return f"{said}, which is the last that it can show to be better. Before the next one, {fresh}"
+        return f"{said}, the last that can show a model to be better. Before the next one, {fresh}"
     return f"{said}: it is spent, and no model can be shown to be better on it any more; {fresh}"
-
-
-def _ordinal(number: int) -> str:
-    """A place in words and figures.
-
-    >>> [_ordinal(number) for number in (1, 2, 3, 11, 15, 22)]
-    ['1st', '2nd', '3rd', '11th', '15th', '22nd']
-    """
-    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{'th' if number % 100 in (11, 12, 13) else suffix}"

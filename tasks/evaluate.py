@@ -16,7 +16,6 @@ import pyarrow as pa
 from tasks import metrics
 from tasks.adapted_features import features_under
 from tasks.champion_scoring import Challenger, Compared, champion_predictions, compare_with_pinned
-from tasks.digests import rows_sha256
 from tasks.errors import StageInputError
 from tasks.intervals import paired_gain_interval
 from tasks.methods.adapted_folder import (
@@ -43,7 +42,7 @@ from tasks.reports.backbone import BackboneReport
 from tasks.scores import accuracy_estimate, calibration_report, class_scores, macro_f1_estimate
 from tasks.stage import run_stage, say
 from tasks.tables import ITEMS, PREDICTIONS, read_table, write_table
-from tasks.verdicts import digest_of, evaluated_digests
+from tasks.verdicts import digest_of, evaluated_digests, test_set_of
 from tasks.workspace import Workspace
 
 
@@ -83,7 +82,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         calibration=calibration_report(raw, logits, tested.labels, adapted.report, params.evaluate)
         if tested.paths
         else None,
-        test_set=_test_set(tested),
+        test_set=test_set_of(workspace),
         comparisons=[one.comparison for one in compared],
     )
     report.write(workspace.evaluation)
@@ -127,13 +126,6 @@ def _compared(workspace: Workspace, params: Params, tested: LabelledItems, predi
     compared = compare_with_pinned(workspace, params, ours)
     write_table(champion_predictions(ours, compared), workspace.champion_predictions)
     return compared
-
-
-def _test_set(tested: LabelledItems) -> str:
-    """sha256 of the test items and their labels, wherever they lie."""
-    return rows_sha256(
-        sorted((content, tested.names[label]) for content, label in zip(tested.sha256, tested.labels, strict=True))
-    )
 
 
 def _adapted_to(items: LabelledItems, workspace: Workspace) -> Adapted:

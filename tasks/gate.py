@@ -65,15 +65,16 @@ def gate(workspace: Workspace, params: Params) -> None:
 
 
 def use_of(workspace: Workspace, report: EvaluationReport) -> int:
-    """The how-manieth model it is that this test set judges; 1 where no earlier release is pinned.
+    """Which judgement on this test set it is, from 1 on; 1 where no earlier release is pinned.
 
     Raises:
-        StageInputError: the record is missing, or of another model or test set.
+        StageInputError: the record is missing, or of another model, champion or test set.
     """
     if not report.comparisons:
         return 1
     use = TestUse.read(workspace.test_use) if workspace.test_use.is_file() else TestUse()
-    if (use.test_set, use.model) != (report.test_set, report.digests.adapted):
+    champion = next((each.manifest_sha256 for each in report.comparisons if each.against == "champion"), None)
+    if (use.test_set, use.model, use.champion) != (report.test_set, report.digests.adapted, champion):
         raise StageInputError("this use of the test set is not on record (data/test_use.json); run `graft adapt`")
     return use.use
 

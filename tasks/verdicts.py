@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.digests import file_sha256, folder_sha256, value_sha256
+from tasks.digests import file_sha256, folder_sha256, rows_sha256, value_sha256
 from tasks.errors import GateNotPassed, StageInputError
 from tasks.params import Params
 from tasks.reports import ChampionPin, EvaluatedDigests, JudgedDigests, ValidationReport, Verdict
+from tasks.tables import SPLITS, read_table
 from tasks.workspace import Workspace
 
 JUDGED = {
@@ -80,6 +81,22 @@ def evaluated_digests(workspace: Workspace) -> EvaluatedDigests:
         predictions=digest_of(workspace.predictions, "evaluate"),
         champion_pin=file_sha256(workspace.champion_pin) if pinned else None,
         champion_predictions=digest_of(workspace.champion_predictions, "evaluate") if pinned else None,
+    )
+
+
+def test_set_of(workspace: Workspace) -> str:
+    """sha256 of the test items of data/splits.parquet and their labels, wherever they lie.
+
+    Raises:
+        StageInputError: the splits are missing or damaged.
+    """
+    rows = read_table(workspace.splits, SPLITS, ("sha256", "label", "side")).to_pydict()
+    return rows_sha256(
+        sorted(
+            (content, label)
+            for content, label, side in zip(rows["sha256"], rows["label"], rows["side"], strict=True)
+            if side == "test"
+        )
     )
 
 

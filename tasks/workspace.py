@@ -130,7 +130,7 @@ class Workspace:
 
     @property
     def test_use(self) -> Path:
-        """The how-manieth model it is that this test set judges, pinned before gate."""
+        """Which judgement on this test set the run's is, entered before evaluate."""
         return self.root / "data" / "test_use.json"
 
     @property

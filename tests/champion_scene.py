@@ -38,9 +38,13 @@ def enthrone(workspace: Workspace, version: int = 3, best: PinnedRelease | None 
 
 
 def record_use(workspace: Workspace, use: int = 1) -> None:
-    """Put the use of the test set by what was evaluated on record, as a run does before gate."""
+    """Put the use of the test set by what was evaluated on record, as a run does before evaluate."""
     report = EvaluationReport.read(workspace.evaluation)
-    TestUse(test_set=report.test_set, model=report.digests.adapted, use=use).write(workspace.test_use)
+    pinned = ChampionPin.read(workspace.champion_pin).champion
+    champion = pinned.manifest_sha256 if pinned else None
+    TestUse(test_set=report.test_set, model=report.digests.adapted, champion=champion, use=use).write(
+        workspace.test_use
+    )
 
 
 def change_release(folder: Path, name: str, change: Callable[[Any], None]) -> None:

@@ -25,7 +25,7 @@ class ChampionRule(Section):
         description="Chance, over all decisions on one test set, of promoting a model that is worse by the margin.",
     )
     test_set_uses: int = Field(
-        20, ge=1, le=1000, description="Models that one test set may judge before a fresh one is asked for."
+        20, ge=1, le=1000, description="Decisions that one test set may make before a fresh one is asked for."
     )
     refuse: list[RefusedOutcome] = Field(
         ["worse"], description="Outcomes that are not published: worse, inconclusive, incomparable, equivalent."

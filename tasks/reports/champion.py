@@ -26,17 +26,19 @@ class ChampionPin(Report):
 
 
 class TestUse(Report):
-    """data/test_use.json, written between evaluate and gate.
+    """data/test_use.json, written before evaluate shows any figure.
 
     Attributes:
         test_set: sha256 of the test items and their labels; null before the first evaluation.
         model: sha256 of models/adapted/, the model that is judged.
-        use: the how-manieth model it is that this test set judges, from 1 on, with those of earlier test sets that held
-            half of its items or more; the same model keeps its place.
+        champion: manifest sha256 of the release that it is judged against; null: nothing is in production.
+        use: which judgement on this test set it is, from 1 on, with those on earlier test sets that held half of its
+            items or more; the same model against the same champion keeps its place.
     """
 
     __test__ = False
 
     test_set: str | None = None
     model: str | None = None
+    champion: str | None = None
     use: int = 1

@@ -57,7 +57,7 @@ class ChampionVerdict(Record):
         promotable: the verdict allows promotion (an equivalent one where promotion.equivalent says so, too).
         champion: manifest sha256 of the champion that it was judged against; null: none was pinned.
         version: the champion's.
-        use: the how-manieth model it is that this test set judges.
+        use: which judgement on this test set it is, from 1 on.
         alpha: one-sided level of this decision, after what earlier uses of the test set have spent.
         lower, upper: bounds of the accuracy gained at that level.
         items_to_settle: about how many more test items an inconclusive comparison would need; null where unknown.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,51 +17,68 @@ from publishing_scene import ACCURACY
 
 from flows.journal import TEST_USES, Journal
 from flows.records import TestSetUse
+from flows.state import StateRef
 from flows.test_set_ledger import record_use, warning_of
 from flows.test_set_sketch import MOST, WIDTH, overlap, sketch_of
-from tasks.reports import EvaluationReport
+from tasks.digests import folder_sha256
+from tasks.reports import ChampionPin, JudgedDigests, PinnedRelease, Verdict, write_bytes
 from tasks.reports.champion import TestUse
-from tasks.reports.evaluation import EvaluatedDigests
+from tasks.reports.manifest import Manifest, ReleaseMetrics, SourceDigests
 from tasks.tables import SPLITS, write_table
+from tasks.verdicts import test_set_of as digest_of_test_set
 from tasks.workspace import Workspace
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    return Workspace(tmp_path)
+    workspace = Workspace(tmp_path)
+    ChampionPin().write(workspace.champion_pin)
+    return workspace
 
 
 def content(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def evaluation(test_set: str | None, model: str, test_items: int = 10) -> EvaluationReport:
-    return EvaluationReport(
-        confidence=0.95,
-        labels=["ember", "ocean"],
-        train_items=30,
-        validation_items=0,
-        test_items=test_items,
-        accuracy=ACCURACY,
-        macro_f1=ACCURACY,
-        per_class=[],
-        confusion=[],
-        baselines=[],
-        digests=EvaluatedDigests(data="d", adapted=model, splits="s", predictions="p"),
-        test_set=test_set,
-    )
-
-
-def use(workspace: Workspace, items: Sequence[int], model: str, name: str = "") -> int:
-    """The place of a model on a test set of these items; the file says the same."""
-    rows = [{"path": str(number), "sha256": content(number), "side": "test"} for number in items]
-    rows += [{"path": "x", "sha256": content(-1), "side": "train"}]
+def splits(workspace: Workspace, items: Sequence[int], label: str = "ember") -> None:
+    """data/splits.parquet with these test items, and one that is learned from."""
+    rows = [{"path": str(number), "sha256": content(number), "label": label, "side": "test"} for number in items]
+    rows += [{"path": "x", "sha256": content(-1), "label": label, "side": "train"}]
     write_table(pa.Table.from_pylist(rows, SPLITS), workspace.splits)
-    test_set = hashlib.sha256((name or repr(list(items))).encode()).hexdigest()
-    place = record_use(workspace, evaluation(test_set, model), "run").use
-    assert TestUse.read(workspace.test_use) == TestUse(test_set=test_set, model=model, use=place)
-    return place
+
+
+def adapted(workspace: Workspace, model: str) -> str:
+    """models/adapted/ of a model of that name; returns its digest."""
+    write_bytes(workspace.adapted / "head.bin", model.encode())
+    return folder_sha256(workspace.adapted)
+
+
+def enthrone(workspace: Workspace, version: int, model: str = "none of these") -> str:
+    """Pin a champion that holds the model of this digest; returns the release's."""
+    digest = content(-version)
+    digests = dict.fromkeys(SourceDigests.model_fields, "0") | {"adapted": model}
+    judged = JudgedDigests(**dict.fromkeys(JudgedDigests.model_fields, "0"))
+    Manifest(
+        name="made up",
+        graft_version="0",
+        files={},
+        digests=SourceDigests(**digests),
+        metrics=ReleaseMetrics(test_items=10, accuracy=ACCURACY, macro_f1=ACCURACY),
+        verdict=Verdict(passed=True, rules=[], reasons=[], digests=judged),
+    ).write(workspace.pinned_release(digest) / "manifest.json")
+    ChampionPin(champion=PinnedRelease(version=version, manifest_sha256=digest)).write(workspace.champion_pin)
+    return digest
+
+
+def use(workspace: Workspace, items: Sequence[int], model: str, label: str = "ember") -> int:
+    """The place of a model on a test set of these items; the file says the same."""
+    splits(workspace, items, label)
+    digest, pinned = adapted(workspace, model), ChampionPin.read(workspace.champion_pin).champion
+    said = record_use(workspace, "run")
+    assert said == TestUse.read(workspace.test_use)
+    assert (said.model, said.champion) == (digest, pinned and pinned.manifest_sha256)
+    return said.use
 
 
 def entries(workspace: Workspace) -> list[TestSetUse]:
@@ -78,7 +96,35 @@ def test_a_repeated_run_is_no_new_use_and_touches_nothing(workspace: Workspace) 
 
 def test_each_model_keeps_its_place(workspace: Workspace) -> None:
     assert [use(workspace, range(10), model) for model in "abca"] == [1, 2, 3, 1]
-    assert [entry.model for entry in entries(workspace)] == ["a", "b", "c"]
+    assert [entry.model for entry in entries(workspace)] == [adapted(workspace, model) for model in "abc"]
+
+
+def test_the_same_model_against_another_champion_is_another_decision(workspace: Workspace) -> None:
+    assert use(workspace, range(10), "a") == 1
+    champions, places = [], []
+    for version in (1, 2, 1):
+        champions.append(enthrone(workspace, version))
+        places.append(use(workspace, range(10), "a"))
+    assert places == [2, 3, 2]
+    assert [entry.champion for entry in entries(workspace)] == [None, *champions[:2]]
+
+
+def test_production_s_own_model_is_no_decision(workspace: Workspace) -> None:
+    assert [use(workspace, range(10), model) for model in "ab"] == [1, 2]
+    enthrone(workspace, 1, adapted(workspace, "b"))
+    assert use(workspace, range(10), "b") == 2
+    assert len(entries(workspace)) == 2
+    assert use(workspace, range(10), "a") == 3
+
+
+def test_a_use_that_was_entered_before_champions_were_is_one_against_none(workspace: Workspace) -> None:
+    splits(workspace, range(10))
+    line = {"test_set": digest_of_test_set(workspace), "model": adapted(workspace, "a"), "run_id": "old", "at": "then"}
+    StateRef(workspace.root).write({TEST_USES: json.dumps(line).encode() + b"\n"}, "Write", None)
+    assert use(workspace, range(10), "a") == 1
+    enthrone(workspace, 1)
+    assert use(workspace, range(10), "a") == 2
+    assert [entry.champion for entry in entries(workspace)] == [None, content(-1)]
 
 
 def test_a_test_set_of_other_items_is_fresh(workspace: Workspace) -> None:
@@ -92,8 +138,8 @@ def test_data_that_grow_by_an_item_do_not_make_a_test_set_fresh(workspace: Works
 
 
 def test_corrected_labels_do_not_make_a_test_set_fresh(workspace: Workspace) -> None:
-    assert use(workspace, range(10), "a", name="as labelled") == 1
-    assert use(workspace, range(10), "a", name="as corrected") == 2
+    assert use(workspace, range(10), "a", label="as labelled") == 1
+    assert use(workspace, range(10), "a", label="as corrected") == 2
 
 
 def test_a_test_set_is_fresh_once_more_than_half_of_it_is_new(workspace: Workspace) -> None:
@@ -104,30 +150,39 @@ def test_a_test_set_is_fresh_once_more_than_half_of_it_is_new(workspace: Workspa
 
 
 def test_models_that_are_judged_at_once_get_places_of_their_own(workspace: Workspace) -> None:
-    rows = [{"path": "0", "sha256": content(0), "side": "test"}]
-    write_table(pa.Table.from_pylist(rows, SPLITS), workspace.splits)
+    worktrees = [workspace]
+    somebody = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    subprocess.run(
+        ["git", *somebody, "commit", "--quiet", "--allow-empty", "-m", "Start"], cwd=workspace.root, check=True
+    )
+    for number in range(8):
+        tree = workspace.root / "worktrees" / str(number)
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", tree], cwd=workspace.root, check=True)
+        worktrees.append(Workspace(tree))
+        ChampionPin().write(worktrees[-1].champion_pin)
+        splits(worktrees[-1], range(10))
+        adapted(worktrees[-1], str(number))
 
-    def judged(model: int) -> int:
-        return record_use(workspace, evaluation("7" * 64, str(model)), "run").use
+    def judged(number: int) -> int:
+        return record_use(worktrees[number + 1], "run").use
 
     with ThreadPoolExecutor(8) as threads:
-        places = list(threads.map(judged, [*range(8), *range(8)]))
+        places = list(threads.map(judged, range(8)))
+        places += threads.map(judged, range(8))
     assert sorted(places[:8]) == list(range(1, 9))
     assert places[8:] == places[:8]
     assert len(entries(workspace)) == 8
 
 
-@pytest.mark.parametrize(("test_set", "items"), [(None, 10), ("7" * 64, 0)])
-def test_without_a_test_item_nothing_is_used(workspace: Workspace, test_set: str | None, items: int) -> None:
-    assert record_use(workspace, evaluation(test_set, "a", items), "run").use == 1
+def test_without_a_test_item_nothing_is_used(workspace: Workspace) -> None:
+    assert use(workspace, [], "a") == 1
     assert entries(workspace) == []
-    assert TestUse.read(workspace.test_use).model == "a"
 
 
 def test_a_worn_test_set_is_told_before_it_is_spent() -> None:
     said = {place: warning_of(TestUse(test_set="7" * 64, model="a", use=place), 20) for place in (1, 14, 15, 20, 21)}
     assert (said[1], said[14]) == ("", "")
-    assert "15th model of 20 (gate.champion.test_set_uses)" in said[15]
+    assert "judgement 15 of 20 on test set 777777777777 (gate.champion.test_set_uses)" in said[15]
     assert "label new items" in said[15]
     assert "the last" in said[20]
     assert "it is spent" in said[21]

@@ -70,7 +70,8 @@ def compare(workspace: Workspace, outcome: Outcome, use: int = 1) -> None:
     digests = evaluated_digests(workspace)
     report = report.model_copy(update={"comparisons": [comparison(outcome)], "digests": digests})
     report.write(workspace.evaluation)
-    TestUse(test_set=report.test_set, model=digests.adapted, use=use).write(workspace.test_use)
+    recorded = TestUse(test_set=report.test_set, model=digests.adapted, champion=CHAMPION.manifest_sha256, use=use)
+    recorded.write(workspace.test_use)
 
 
 def params_of(**champion: Any) -> Params:
@@ -178,10 +179,11 @@ def test_the_verdict_is_the_judgement_at_the_use_that_is_on_record(workspace: Wo
     [
         lambda use: use.model_copy(update={"test_set": sha("another test set")}),
         lambda use: use.model_copy(update={"model": sha("another model")}),
+        lambda use: use.model_copy(update={"champion": sha("another champion")}),
         lambda use: TestUse(),
         lambda use: None,
     ],
-    ids=["test set", "model", "blank", "missing"],
+    ids=["test set", "model", "champion", "blank", "missing"],
 )
 def test_a_use_of_the_test_set_that_is_not_on_record_judges_nothing(workspace: Workspace, stale: Any) -> None:
     compare(workspace, "better")
