@@ -11,7 +11,7 @@ from flows.dvc_garbage import dvc_holdings
 from flows.holdings import Holding, cached, leftovers, runs
 from flows.live_releases import stored_releases
 from flows.run_claims import living_runs
-from flows.run_holdings import run_holdings
+from flows.run_holdings import run_holdings, runs_in_use
 from flows.sweep import sweep
 from flows.training_holdings import training_holdings
 from flows.workspace_lock import check_free, workspace_lock
@@ -30,7 +30,7 @@ UNITS = {
 PARTS = {"feature rows": "shard", "decoded images": "file"}
 """What single ones go of, so that no more goes than is asked for."""
 MANY = {
-    "run": ("run", "runs", "results, logs and reports, the newest"),
+    "run": ("run", "runs", "results, logs and reports of the newest, and of releases that stay"),
     "run branch": ("run branch", "run branches", "of versions, of living runs, and the newest"),
 }
 """What a report for a person only counts where it stays: singular, plural, why."""
@@ -70,7 +70,7 @@ def collect_garbage(
 
     Args:
         max_bytes: what all that is listed may take; what must stay is never removed for it.
-        keep_runs: how many runs keep their result and log.
+        keep_runs: how many runs keep their result, log and branch, those that are in use aside.
         confirm: shown the releases that would go, where there are any; False ends it with nothing removed.
     Raises:
         WorkspaceError: a run holds the workspace, or it is a run's own worktree; nothing was touched.
@@ -153,7 +153,7 @@ def find_holdings(workspace: Workspace, keep_runs: int = KEEP_RUNS) -> list[Hold
         *training_holdings(workspace, now),
         *dvc_holdings(workspace),
         *run_holdings(workspace, keep_runs),
-        *runs(workspace, keep_runs),
+        *runs(workspace, keep_runs, runs_in_use(workspace, store)),
         *stored_releases(workspace, store),
     ]
 

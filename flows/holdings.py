@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,8 +109,12 @@ def _rows(workspace: Workspace, shared: bool, current: BackboneReport | None) ->
             yield holding("feature rows", folder.name, [shard], garbage=garbage)
 
 
-def runs(workspace: Workspace, keep_runs: int) -> Iterator[Holding]:
-    """Results and logs of runs, and the reports of those in worktrees; ids sort by time."""
+def runs(workspace: Workspace, keep_runs: int, in_use: Mapping[str, str]) -> Iterator[Holding]:
+    """Results and logs of runs, and the reports of those in worktrees; ids sort by time.
+
+    Args:
+        in_use: why the run of an id stays, however old it is.
+    """
     folder, last = workspace.run_result("x").parent, _standing_run(workspace)
     by_id: dict[str, list[Path]] = {}
     for path in sorted([*folder.glob("*.json*"), *folders(folder)]):
@@ -118,7 +122,7 @@ def runs(workspace: Workspace, keep_runs: int) -> Iterator[Holding]:
     newest = sorted(by_id)[-keep_runs:] if keep_runs else []
     for run_id, paths in by_id.items():
         keep = f"one of the newest {keep_runs}" if run_id in newest else None
-        keep = "the standing result" if run_id == last else keep
+        keep = "the standing result" if run_id == last else in_use.get(run_id, keep)
         yield holding("run", run_id, paths, keep=keep, garbage=None if keep else f"older than the newest {keep_runs}")
 
 

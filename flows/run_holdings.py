@@ -9,11 +9,12 @@ from pathlib import Path
 
 from flows.dvc_commands import dvc_cache_dir
 from flows.holdings import Holding, folders, holding
+from flows.live_releases import reasons_to_stay
 from flows.raw_copies import copy_lock, discard_copy, raw_folder, used_copies
-from flows.run_claims import BRANCHES, claims, end_dead_run, worktrees_folder
+from flows.run_claims import BRANCHES, claims, end_dead_run, living_runs, worktrees_folder
 from flows.state import in_git, run_git
 from flows.tracked_data import tracked_data
-from flows.versions import versions
+from flows.versions import version_name, versions
 from flows.worktrees import dead_runs, lives, living_workspaces, remove_worktree, workspace_root
 from tasks.errors import GraftError
 from tasks.params import load_params
@@ -86,6 +87,21 @@ def branches_of_runs(workspace: Workspace, keep_runs: int) -> list[RunBranch]:
             keep, spare = f"one of the newest {keep_runs}", spare - 1
         found.append(RunBranch(name, tip, keep))
     return found
+
+
+def runs_in_use(workspace: Workspace, store: Path) -> dict[str, str]:
+    """Why the results and reports of a run stay: it works, or its release must; who decides on a version reads them."""
+    try:
+        records = versions(workspace.root) if in_git(workspace.root) else []
+    except GraftError:  # No release goes then either.
+        records = []
+    live = reasons_to_stay(workspace, store)
+    stay = {
+        record.run_id: f"of {version_name(record.version)}, which stays: {live[record.manifest_sha256]}"
+        for record in records
+        if record.manifest_sha256 in live
+    }
+    return stay | dict.fromkeys(living_runs(workspace.home), "a run is working")
 
 
 def run_branches(workspace: Workspace, keep_runs: int) -> Iterator[Holding]:

@@ -40,7 +40,7 @@ def run_branch(home: Path, number: int) -> str:
     return name
 
 
-def register(home: Path, number: int, branch: str) -> None:
+def register(home: Path, number: int, branch: str, run_id: str = "x", promotable: bool = True) -> None:
     estimate = Estimate(value=0.9, low=0.8, high=0.95, method="wilson")
     record = VersionRecord(
         version=number,
@@ -49,7 +49,7 @@ def register(home: Path, number: int, branch: str) -> None:
         model_sha256="0" * 64,
         data_digest="0" * 64,
         params_sha256="0" * 64,
-        run_id="x",
+        run_id=run_id,
         branch=branch,
         commit=git(home, "rev-parse", branch),
         in_place=False,
@@ -57,7 +57,7 @@ def register(home: Path, number: int, branch: str) -> None:
         macro_f1=estimate,
         test_items=100,
         outcome="first",
-        promotable=True,
+        promotable=promotable,
         champion=None,
         graft_version="0",
         by="ann",
@@ -151,6 +151,19 @@ def test_the_reports_of_a_run_go_with_its_result(home: Path) -> None:
     collect_garbage(ws, keep_runs=1)
     assert {path.name[:16] for path in ws.run_result("x").parent.iterdir()} == {"20260103T000000-"}
     assert (ws.run_result("20260103T000000-a").with_suffix("") / "report.html").exists()
+
+
+def test_the_reports_of_a_release_that_stays_are_there_for_who_decides_on_it(home: Path) -> None:
+    ws = Workspace(home)
+    for number in range(1, 4):
+        run_id = f"2026010{number}T000000-a"
+        write_result(ws, run_id)
+        register(home, number, run_branch(home, number), run_id, promotable=number > 1)
+        write(ws.store("releases") / f"{number:064d}" / "manifest.json", 10)
+    done = collect_garbage(ws, max_bytes=0, keep_runs=0)
+    assert gone(done, "release") == {f"{1:064d}"}
+    assert kept(done, "run") == {"20260102T000000-a", "20260103T000000-a"}
+    assert gone(done, "run") == {"20260101T000000-a"}
 
 
 def test_while_a_run_lives_nothing_that_it_shares_goes_unasked(home: Path) -> None:
