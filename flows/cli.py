@@ -170,7 +170,7 @@ def gc(
         typer.Option("--max-bytes", metavar="SIZE", help="Make room until all is under 5GB, 500MB, ..."),
     ] = None,
     keep_runs: Annotated[
-        int, typer.Option("--keep-runs", metavar="N", min=0, help="Runs that keep result and log.")
+        int, typer.Option("--keep-runs", metavar="N", min=0, help="Runs that keep result, log and run branch.")
     ] = 20,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before releases go.")] = False,
     as_json: JsonOption = False,
