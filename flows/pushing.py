@@ -23,7 +23,7 @@ from flows.registry_refs import HEADS, TAGS, complete, local_refs, own_records, 
 from flows.registry_tags import artifact_name, version_tag
 from flows.remote_registry import pushed_versions, seen_at
 from flows.remote_tries import NotPushed, Patience, tried
-from flows.run_branch import PREFIX
+from flows.run_claims import BRANCHES
 from flows.state import REF, StateMoved, run_git
 from flows.state_merge import merge_state
 from flows.versions import version_name, versions
@@ -218,7 +218,7 @@ def _commit(root: Path, ref: str) -> str | None:
 
 def _remote_refs(root: Path, remote: str, patience: Patience) -> dict[str, str]:
     """Object of every ref of ours and of every tag at the remote; `NAME^{}` is what a tag stands on."""
-    patterns, left = (REF, f"{HEADS}{PREFIX}*", f"{TAGS}*"), partial(patience.seconds, PUSH_SECONDS)
+    patterns, left = (REF, f"{HEADS}{BRANCHES}*", f"{TAGS}*"), partial(patience.seconds, PUSH_SECONDS)
     ended = tried(patience, lambda: git_remotely(root, left(), "ls-remote", "--quiet", remote, *patterns))
     if not ended.ok:
         raise NotPushed(f"{remote} did not answer: {ended.why}")

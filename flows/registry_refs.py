@@ -12,7 +12,8 @@ from pathlib import Path
 from flows.journal import HISTORY, Journal
 from flows.records import StageChange, VersionRecord
 from flows.registry_tags import assign, stage_tag, tag_version, version_tag
-from flows.run_branch import KEEPING, PREFIX
+from flows.run_branch import KEEPING
+from flows.run_claims import BRANCHES
 from flows.state import run_git
 from flows.versions import version_name, versions
 from tasks.workspace import Workspace
@@ -55,7 +56,7 @@ def version_message(record: VersionRecord) -> str:
 def local_refs(root: Path) -> dict[str, LocalRef]:
     """Run branches, tags and held commits of this repository, by full name."""
     pattern = "%(refname)%00%(objectname)%00%(*objectname)%00%(creatordate:unix)"
-    listed = run_git(root, "for-each-ref", f"--format={pattern}", f"{HEADS}{PREFIX}", TAGS, KEEPING).stdout
+    listed = run_git(root, "for-each-ref", f"--format={pattern}", f"{HEADS}{BRANCHES}", TAGS, KEEPING).stdout
     refs = {}
     for line in listed.decode(errors="replace").splitlines():
         name, target, peeled, made = line.split("\0")

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from flows.params_file import round_trip_yaml
 from flows.registry_tags import artifact_name
+from flows.run_claims import BRANCHES
 from flows.state import run_git
 from tasks.params import Params
 from tasks.release import MANIFEST
 from tasks.workspace import Workspace
 
-PREFIX = "graft/run/"
 KEEPING = "refs/graft/publishing/"
 """Holds a commit until the registry, a branch and a tag name it; what is left here was interrupted."""
 PUBLISHED = "published"
@@ -35,7 +35,7 @@ def branch_of(run_id: str) -> str:
     >>> branch_of("20261121T101500-1a2b3c4d")
     'graft/run/20261121T101500-1a2b3c4d'
     """
-    return f"{PREFIX}{run_id}"
+    return f"{BRANCHES}{run_id}"
 
 
 class RunTree:
