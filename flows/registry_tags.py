@@ -39,7 +39,11 @@ def version_tag(record: VersionRecord) -> str:
 
 def stage_tag(record: VersionRecord, change: StageChange) -> str:
     """The tag that moves a version into a stage, with the change's own number."""
-    return f"{artifact_name(record.name)}#{change.stage}#{change.number}"
+    return _stage_tag(record.name, change)
+
+
+def _stage_tag(name: str, change: StageChange) -> str:
+    return f"{artifact_name(name)}#{change.stage}#{change.number}"
 
 
 def tag_version(root: Path, record: VersionRecord) -> None:
@@ -71,6 +75,12 @@ def assign(root: Path, change: StageChange, known: Sequence[VersionRecord] | Non
     said = f"{change.action}{forced} {version_name(change.version)} by {change.actor}: {change.reason}"
     _tag(root, tag, of_digest[0].commit, said, change.at)
     return tag
+
+
+def drop_stage_tag(root: Path, change: StageChange, name: str | None) -> None:
+    """Take away the tag of a change that is in no history any more; `name` is its model's."""
+    if name is not None:
+        run_git(root, "update-ref", "-d", f"refs/tags/{_stage_tag(name, change)}", check=False)
 
 
 def has_commit(root: Path, commit: str) -> bool:
