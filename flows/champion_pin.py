@@ -1,8 +1,8 @@
 """Which releases a run's model is compared with: read before the first stage, and copied to where `evaluate` runs them.
 
-The champion is what `prod` names. `best` is the promoted version of highest registered accuracy that the store still
-holds and whose items share this split memory: the memory knows at least one of its test items, and none of what it
-learned from is a test item now. It keeps a line of small losses, each within the margin, from walking downhill.
+The champion is what `prod` names. `best` is the most accurate promoted version (`flows.best_version`) that the store
+still holds and whose items share this split memory: the memory knows at least one of its test items, and none of what
+it learned from is a test item now. It keeps a line of small losses, each within the margin, from walking downhill.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from flows.best_version import most_accurate
 from flows.inputs import memory_path
-from flows.journal import HISTORY, VERSIONS, Journal
-from flows.prod_pointer import read_prod, settle_pointer
-from flows.records import PROD, StageChange, VersionRecord
+from flows.prod_pointer import read_prod
+from flows.records import VersionRecord
 from flows.release_items import items_path
+from flows.settled_pointer import settle_pointer
 from flows.stage_history import stage_history
 from flows.state import REF, StateRef
 from flows.store import stored_release, sync_folder
@@ -143,22 +144,16 @@ def _pinned(state: StateRef, version: int, digest: str) -> PinnedRelease:
 
 def _best(workspace: Workspace, params: Params, champion: PinnedRelease) -> PinnedRelease | None:
     """The most accurate version that was ever promoted, where it is another one than the champion."""
-    changes = Journal(workspace.root, HISTORY, StageChange).read()
-    promoted = {change.manifest_sha256 for change in changes if change.stage == PROD}
-    versions = Journal(workspace.root, VERSIONS, VersionRecord).read()
-    ranked = sorted(
-        (version for version in versions if version.manifest_sha256 in promoted),
-        key=lambda one: (one.accuracy.value, one.manifest_sha256 == champion.manifest_sha256, one.version),
-        reverse=True,
-    )
     store, state = workspace.store(params.publish.store), StateRef(workspace.root)
-    for version in ranked:
+
+    def serves(version: VersionRecord) -> bool:
         digest = version.manifest_sha256
-        if digest == champion.manifest_sha256:
-            return None
-        if (stored_release(store, digest) / MANIFEST).is_file() and _shares_memory(state, params, digest):
-            return _pinned(state, version.version, digest)
-    return None
+        return (stored_release(store, digest) / MANIFEST).is_file() and _shares_memory(state, params, digest)
+
+    best = most_accurate(workspace.root, champion.manifest_sha256, serves)
+    if best is None or best.manifest_sha256 == champion.manifest_sha256:
+        return None
+    return _pinned(state, best.version, best.manifest_sha256)
 
 
 def _shares_memory(state: StateRef, params: Params, digest: str) -> bool:

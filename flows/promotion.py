@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.actor import one_line
-from flows.prod_pointer import settle_or_refuse
 from flows.records import StageChange, VersionRecord
 from flows.served_release import check_servable
+from flows.settled_pointer import settle_or_refuse
 from flows.stage_change import StageMove, Wish, change_stage
 from flows.stage_history import stage_history
 from flows.version_files import version_report
@@ -48,7 +48,7 @@ def promotion(
     said, by = one_line(reason, "--reason"), one_line(actor, "--who")
     known = versions(root)
     wanted = among(known, version)
-    for line in settle_or_refuse(root, store):
+    for line in settle_or_refuse(workspace, store):
         say(line, "warning")
 
     def judge(present: StageChange | None) -> bool:

@@ -39,7 +39,7 @@ def history(
 ) -> None:
     """Every change of what is in production: when, by whom, why; and what is in production now, or was at a date."""
     from flows.history_view import history_text, history_view
-    from flows.prod_pointer import settle_pointer
+    from flows.settled_pointer import settle_pointer
     from flows.stage_history import parse_moment, stage_history
     from flows.versions import versions
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.journal import VERSIONS, Journal
-from flows.records import VersionRecord
+from flows.journal import HISTORY, VERSIONS, Journal
+from flows.records import StageChange, VersionRecord
 from flows.state import REF, run_git
 
 
@@ -22,6 +22,12 @@ def pushed_versions(root: Path, remote: str) -> set[str] | None:
 def lags_behind(root: Path, remote: str) -> bool:
     """Whether the remote, where there is one, was last seen without something that is on record here."""
     return remote in _remotes(root) and _commit(root, REF) != _commit(root, seen_at(remote))
+
+
+def remote_knows(root: Path, change: StageChange) -> bool:
+    """Whether any remote's registry had a change of stage when it was last seen."""
+    listed = run_git(root, "for-each-ref", "--format=%(objectname)", "refs/graft/remotes/").stdout.decode().split()
+    return any(change in Journal(root, HISTORY, StageChange).read(commit) for commit in listed)
 
 
 def seen_at(remote: str) -> str:

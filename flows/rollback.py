@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.actor import one_line
-from flows.prod_pointer import settle_or_refuse
 from flows.records import StageChange
 from flows.served_release import check_servable
+from flows.settled_pointer import settle_or_refuse
 from flows.stage_change import StageMove, Wish, change_stage
 from flows.stage_history import stage_history, to_fall_back_to
 from flows.versions import among, version_name, versions
@@ -18,7 +18,7 @@ from tasks.stage import say
 from tasks.workspace import Workspace
 
 
-def rollback(workspace: Workspace, params: Params, reason: str, actor: str, version: str | None = None) -> StageChange:
+def rolled_back(workspace: Workspace, params: Params, reason: str, actor: str, version: str | None = None) -> StageMove:
     """Put an earlier release back into production.
 
     Args:
@@ -29,14 +29,9 @@ def rollback(workspace: Workspace, params: Params, reason: str, actor: str, vers
         UserError: there is nothing to go back to, or the version was never in production.
         ReleaseError: the release is gone or damaged; the next earlier one that holds is named.
     """
-    return rolled_back(workspace, params, reason, actor, version).change
-
-
-def rolled_back(workspace: Workspace, params: Params, reason: str, actor: str, version: str | None = None) -> StageMove:
-    """As `rollback`; also says whether anything changed."""
     root, store = workspace.root, workspace.store(params.publish.store)
     said, by = one_line(reason, "--reason"), one_line(actor, "--who")
-    for line in settle_or_refuse(root, store):
+    for line in settle_or_refuse(workspace, store):
         say(line, "warning")
     changes = stage_history(root)
     target = _target(root, changes, version)

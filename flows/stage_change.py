@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.journal import HISTORY, Journal
-from flows.prod_pointer import settle_locked, write_prod
+from flows.prod_pointer import write_prod
 from flows.records import PROD, Action, StageChange, now_text
+from flows.settled_pointer import settle_locked
 from flows.stage_news import tell_change
 from flows.store import store_lock, stored_release
 from flows.text_lines import time_text

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from flows.promotion import promote
 from flows.records import StageChange, VersionRecord
-from flows.rollback import rollback
+from flows.rollback import rolled_back
 from flows.stage_history import stage_history
 from flows.store import publish_release
 from flows.versions import register
@@ -156,7 +156,7 @@ class Scene:
         return promote(self.workspace, self.params, version, reason, "Ann", force)
 
     def rollback(self, version: str | None = None) -> StageChange:
-        return rollback(self.workspace, self.params, "it was wrong", "Ben", version)
+        return rolled_back(self.workspace, self.params, "it was wrong", "Ben", version).change
 
     def graft(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command line, in a process of its own."""

@@ -14,8 +14,9 @@ import pytest
 from registry_scene import Scene, environment, make_scene
 from toy_workspace import wait_for
 
-from flows.prod_pointer import read_prod, settle_pointer
+from flows.prod_pointer import read_prod
 from flows.promotion import promote
+from flows.settled_pointer import settle_pointer
 from flows.store import store_lock
 from tasks.errors import NotPromotable
 
