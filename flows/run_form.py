@@ -16,10 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 from pydantic.fields import FieldInfo
 
 from flows.params_file import Edit
+from tasks.errors import ParamsError
 from tasks.params import Params
 from tasks.params.keys import models_at, tagged_union
 
-NOT_IN_THE_FORM = ("schema_version",)
+NOT_IN_THE_FORM = (("schema_version",), ("promotion",), ("gate", "champion"), ("publish", "store"))
+"""What only a commit decides: by which rule a model takes over production, and where production is."""
+
 UNSET_TITLE = "as the commit says"
 SET_TITLE = "set here"
 
@@ -30,7 +33,7 @@ def settings_form() -> type[BaseModel]:
     """One optional group per section of `Params`, in its order, with its description and its literal defaults."""
     fields: dict[str, Any] = {}
     for name, field in Params.model_fields.items():
-        if name not in NOT_IN_THE_FORM:
+        if (name,) not in NOT_IN_THE_FORM:
             section = _titled(field.annotation, SET_TITLE, (field.alias or name,))
             shown = Field(
                 None,
@@ -50,10 +53,13 @@ def _judged_where_set(schema: dict[str, Any]) -> None:
 
 def _titled(section: Any, title: str, place: tuple[str, ...]) -> Any:
     """The same section under a title of the form's, with every choice between methods as a choice that forms know."""
-    choices: dict[str, Any] = {
-        name: _choice(field, place, name) for name, field in section.model_fields.items() if field.discriminator
+    shown: dict[str, Any] = {
+        name: _choice(field, place, name) if field.discriminator else (field.annotation, field)
+        for name, field in section.model_fields.items()
+        if (*place, name) not in NOT_IN_THE_FORM
     }
-    return create_model(f"{section.__name__}Form", __base__=section, __cls_kwargs__={"title": title}, **choices)
+    config = ConfigDict(title=title, frozen=True, extra="forbid")
+    return create_model(f"{section.__name__}Form", __config__=config, __doc__=section.__doc__, **shown)
 
 
 def _choice(field: FieldInfo, place: tuple[str, ...], name: str) -> tuple[Any, FieldInfo]:
@@ -85,8 +91,19 @@ else:
 
 
 def edits_of(settings: Mapping[str, Any]) -> list[Edit]:
-    """What the form changes in params.yaml: every key that it gives; groups that are null give none."""
-    return [edit for name, value in settings.items() if value is not None for edit in _edits((name,), value)]
+    """What the form changes in params.yaml: every key that it gives; groups that are null give none.
+
+    Raises:
+        ParamsError: a key that the form does not have; a server that judges no schema lets it through.
+    """
+    edits = [edit for name, value in settings.items() if value is not None for edit in _edits((name,), value)]
+    for edit in edits:
+        if any(edit.key[: len(key)] == key for key in NOT_IN_THE_FORM):
+            raise ParamsError(
+                f"settings.{'.'.join(edit.key)} is not for a single run to set: a run takes it from params.yaml of its "
+                "commit; commit the change, and start the run from that commit"
+            )
+    return edits
 
 
 def _edits(key: tuple[str, ...], value: Any) -> list[Edit]:

@@ -12,8 +12,8 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import ValidationError, validate
 from pydantic import Field
 
-from flows.params_file import edited_params
-from flows.run_form import SET_TITLE, UNSET_TITLE, Settings, edits_of
+from flows.params_file import Edit, edited_params
+from flows.run_form import NOT_IN_THE_FORM, SET_TITLE, UNSET_TITLE, Settings, edits_of
 from tasks.errors import ParamsError
 from tasks.params import Params, load_params
 from tasks.params.backbone import BackboneName
@@ -41,7 +41,10 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def everything() -> dict[str, Any]:
     """Every group set to its defaults, as the page sends it once all are opened."""
-    return Params().model_dump(mode="json", by_alias=True, exclude={"schema_version"})
+    groups = Params().model_dump(mode="json", by_alias=True)
+    for *place, name in NOT_IN_THE_FORM:
+        del (groups[place[0]] if place else groups)[name]
+    return groups
 
 
 def nodes(part: Any) -> Iterator[dict[str, Any]]:
@@ -60,7 +63,7 @@ def refused(schema: dict[str, Any], **settings: Any) -> str:
 def test_every_section_of_params_is_a_group_in_its_order_with_its_description(schema: dict[str, Any]) -> None:
     groups = schema["definitions"]["Settings"]["properties"]
     expected = {field.alias or name: field.description for name, field in Params.model_fields.items()}
-    del expected["schema_version"]
+    del expected["schema_version"], expected["promotion"]
     assert list(groups) == list(expected)
     assert {name: group["description"] for name, group in groups.items()} == expected
 
@@ -95,6 +98,43 @@ def test_methods_are_a_choice_by_name_in_the_only_form_that_the_pages_render(sch
     assert not [node for node in nodes(schema) if "oneOf" in node]
 
 
+def test_what_only_a_commit_decides_is_not_in_the_form(schema: dict[str, Any]) -> None:
+    """A group that is opened brings its defaults along, which would switch approval off and reset the rule."""
+    definitions = schema["definitions"]
+    assert "promotion" not in definitions["Settings"]["properties"]
+    assert "champion" not in definitions["GateParamsForm"]["properties"]
+    assert "store" not in definitions["PublishParamsForm"]["properties"]
+    assert not {"ChampionRule", "ChampionRuleForm", "PromotionParamsForm"} & set(definitions)
+    assert "accuracy" in definitions["GateParamsForm"]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"promotion": {"approval": False}}, "promotion.approval"),
+        ({"gate": {"champion": {"margin": 0.2}}}, "gate.champion.margin"),
+        ({"publish": {"store": "/elsewhere"}}, "publish.store"),
+    ],
+)
+def test_nobody_sets_it_for_a_single_run_by_the_rest_api_either(
+    schema: dict[str, Any], settings: dict[str, Any], key: str
+) -> None:
+    """The server judges by the form's schema; a deployment that was told not to is judged by the run."""
+    assert "was unexpected" in refused(schema, **settings)
+    with pytest.raises(ParamsError, match=rf"settings\.{key} is not for a single run to set.*params\.yaml"):
+        edits_of(settings)
+
+
+def test_the_whole_group_gate_leaves_the_commits_rule_and_promotion_alone(workspace: Workspace) -> None:
+    rule = [Edit(("gate", "champion", "margin"), 0.03), Edit(("promotion", "approval"), True)]
+    edited_params(workspace, rule).keep()
+    before = load_params(workspace.params)
+    edited_params(workspace, edits_of(everything())).keep()
+    after = load_params(workspace.params)
+    assert (after.gate.champion, after.promotion) == (before.gate.champion, before.promotion)
+    assert (after.gate.champion.margin, after.promotion.approval) == (0.03, True)
+
+
 def test_nothing_set_and_everything_set_are_both_valid(schema: dict[str, Any]) -> None:
     validate({"why": "to see"}, schema, raise_on_error=True)
     validate({"why": "to see", "settings": dict.fromkeys(everything())}, schema, raise_on_error=True)
@@ -104,7 +144,10 @@ def test_nothing_set_and_everything_set_are_both_valid(schema: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"gate": {"champion": {"alpha": 0.5}}}, ["settings.gate.champion.alpha", "0.5 is greater than the maximum"]),
+        (
+            {"gate": {"accuracy": {"minimum": 1.5}}},
+            ["settings.gate.accuracy.minimum", "1.5 is greater than the maximum"],
+        ),
         ({"validate": {"min_items_per_class": 0}}, ["settings.validate.min_items_per_class", "less than the minimum"]),
         ({"backbone": {"name": "resnet19"}}, ["settings.backbone.name", "'resnet19' is not one of"]),
         ({"adapt": {"method": {"name": "fine_tune", "epochs": -1}}}, ["settings.adapt.method.epochs", "-1"]),

@@ -56,14 +56,14 @@ def test_a_person_starts_a_run_from_the_form_and_reads_what_it_made(server: Serv
     page.click(button("set here", field("gate")))
     page.fill(f"{field('Min Test Items')}.querySelector('input')", "4")
     page.fill(f"{field('Min Test Items Per Class')}.querySelector('input')", "2")
-    page.fill(f"{field('Gain Over Raw Pixels')}.querySelector('input')", "-1")
-    page.fill(f"{field('Alpha')}.querySelector('input')", "0.5")
+    assert not page.value(field("Alpha"))  # the rule against the champion is the commit's
+    page.fill(f"{field('Gain Over Raw Pixels')}.querySelector('input')", "1.5")
     page.click(button("Submit"))
-    page.says("'settings.gate.champion.alpha'. Failure reason: 0.5 is greater than the maximum of 0.2")
+    page.says("'settings.gate.gain_over_raw_pixels.minimum'. Failure reason: 1.5 is greater than the maximum of 1")
     keep(page, "bad-value")
     page.no_longer_says("Failure reason")  # the message lies over Submit
 
-    page.fill(f"{field('Alpha')}.querySelector('input')", "0.04")
+    page.fill(f"{field('Gain Over Raw Pixels')}.querySelector('input')", "-1")
     page.click(button("Submit"))
     page.says("scheduled to start")
     page.click(button("View run"))
@@ -71,7 +71,8 @@ def test_a_person_starts_a_run_from_the_form_and_reads_what_it_made(server: Serv
     keep(page, "released")
     (run,) = server.flow_runs(flow_runs={"deployment_id": {"any_": [deployment]}})
     assert run["state"]["name"] == "Released", server.log("worker")
-    assert run["parameters"]["settings"]["gate"]["champion"]["alpha"] == 0.04
+    assert run["parameters"]["settings"]["gate"]["gain_over_raw_pixels"]["minimum"] == -1
+    assert "champion" not in run["parameters"]["settings"]["gate"]
     assert run["parameters"]["settings"]["adapt"] is None
 
     page.click("[...document.querySelectorAll('.p-tab')].find(e => e.innerText.trim() === 'Artifacts')")

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 from server_desk import ServerDesk, make_server_desk, waited
+from small_workspace import change_params
 
 ADAPT = "deployed-adapt"
 
@@ -101,11 +102,13 @@ ZOMBIES = "graft: runs that died without a word"
 
 
 def test_a_bad_value_is_refused_by_the_server_before_anything_runs(server: ServerDesk) -> None:
-    bad = {"gate": {"champion": {"alpha": 0.5}}}
+    bad = {"gate": {"accuracy": {"minimum": 1.5}}}
     status, answer = server.begin(f"{ADAPT}/on-demand", why="to see", settings=bad)
     assert status == 409
-    assert "settings.gate.champion.alpha" in answer["detail"]
-    assert "0.5 is greater than the maximum of 0.2" in answer["detail"]
+    assert "settings.gate.accuracy.minimum" in answer["detail"]
+    assert "1.5 is greater than the maximum of 1" in answer["detail"]
+    status, answer = server.begin(f"{ADAPT}/on-demand", why="to see", settings={"promotion": {"approval": False}})
+    assert (status, "'promotion' was unexpected" in answer["detail"]) == (409, True)
 
 
 def test_starting_again_says_that_it_runs(server: ServerDesk) -> None:
@@ -236,12 +239,9 @@ def test_cancelling_ends_the_stage_and_leaves_no_worktree(server: ServerDesk, re
 def test_a_person_is_asked_before_promotion_and_asked_again_after_a_bad_answer(
     server: ServerDesk, released: dict[str, Any]
 ) -> None:
-    settings = {
-        "split": {"seed": 3},
-        "promotion": {"automatic": True, "approval": True, "approval_hours": 1},
-        "export": {"licence": "CC0-1.0 or later"},
-    }
-    status, run = server.begin(f"{ADAPT}/on-demand", why="a better one", settings=settings)
+    commit_on_a_branch(server, "asking", {"promotion": {"automatic": True, "approval": True, "approval_hours": 1}})
+    settings = {"split": {"seed": 3}, "export": {"licence": "CC0-1.0 or later"}}
+    status, run = server.begin(f"{ADAPT}/on-demand", why="a better one", commit="asking", settings=settings)
     assert status == 201
     run_id = run["id"]
 
@@ -264,6 +264,14 @@ def test_a_person_is_asked_before_promotion_and_asked_again_after_a_bad_answer(
     assert server.ended(run_id, 120)["name"] == "Released"
     (change,) = json.loads(server.desk.graft("history", "--json").stdout)["changes"]
     assert (change["actor"], change["reason"], change["forced"]) == ("Ada", "looks good", False)
+
+
+def commit_on_a_branch(server: ServerDesk, branch: str, settings: dict[str, Any]) -> None:
+    """params.yaml with other settings, committed; the checkout goes back to where it was."""
+    server.git("checkout", "--quiet", "-b", branch)
+    change_params(server.desk.workspace, settings)
+    server.git("commit", "--quiet", "--all", "--message", "Ask a person")
+    server.git("checkout", "--quiet", "master")
 
 
 @pytest.mark.slow
