@@ -6,7 +6,6 @@ next run makes it anew.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -22,6 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.dvc_commands import dvc_cache_dir, dvc_site_cache
+from flows.tracked_data import object_file
 from tasks.digests import file_sha256
 from tasks.errors import WorkspaceError
 from tasks.reports import write_bytes
@@ -45,7 +45,7 @@ class DvcCache:
         return cls(dvc_cache_dir(ws))
 
     def object(self, md5: str) -> Path:
-        return self.root / "files" / "md5" / md5[:2] / md5[2:]
+        return object_file(self.root, md5)
 
     def entries(self, folder_md5: str) -> list[dict[str, str]]:
         """Files of a cached folder as {md5, relpath}; none where it is not there or unreadable."""
@@ -104,12 +104,6 @@ def raw_traces(cache: DvcCache, contents: Collection[str], md5s: Collection[str]
 def _is_table(path: str) -> bool:
     """A table beside the images names them; versions of it that only former folders hold go with those."""
     return Path(path).suffix.lower() in TABLE_SUFFIXES
-
-
-def file_md5(path: Path) -> str:
-    """The name that DVC gives a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def dvc_file_of(ws: Workspace, path: Path) -> Path | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from flows.erasure import file_md5
+from flows.tracked_data import file_md5
 from tasks.digests import file_sha256
 from tasks.errors import DataError, StageInputError
 from tasks.overlay import read_forgotten

@@ -8,7 +8,6 @@ content was verified: what was changed is made anew, from content verified anew.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 
 from flows.dvc_commands import dvc_cache_dir, run_dvc
 from flows.file_sharing import share_file
-from flows.tracked_data import TrackedData, folder_entries, object_file, tracked_data
+from flows.tracked_data import TrackedData, file_md5, folder_entries, object_file, tracked_data
 from tasks.backbones.weights import SUFFIXES
 from tasks.errors import DataError, WorkspaceError, counted
 from tasks.params import Params
@@ -33,7 +32,6 @@ from tasks.workspace import Workspace
 FETCH_SECONDS = 24 * 3600.0
 USED = "raw-copies"
 """In a worktree's .graft: the digests of the copies that it reads, a line each."""
-_CHUNK = 1 << 20
 
 
 class RawRecord(Record):
@@ -214,19 +212,14 @@ def _not_in_cache(cache: Path, entries: dict[str, str]) -> set[str]:
     """Digests whose object is missing or has other content."""
     digests = sorted(set(entries.values()))
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = pool.map(lambda digest: _file_md5(object_file(cache, digest)), digests)
+        found = pool.map(lambda digest: _real_md5(object_file(cache, digest)), digests)
         return {digest for digest, real in zip(digests, found, strict=True) if real != digest}
 
 
-def _file_md5(file: Path) -> str | None:
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        with file.open("rb", buffering=0) as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    except FileNotFoundError:
-        return None
-    return digest.hexdigest()
+def _real_md5(file: Path) -> str | None:
+    with suppress(FileNotFoundError):
+        return file_md5(file)
+    return None
 
 
 def _is_unharmed(target: Path) -> bool:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from flows.dvc_commands import dvc_cache_dir
+from flows.tracked_data import FOLDER, file_md5, object_file
 from tasks.workspace import Workspace
 
 RESTORED = "is cached - skipping run, checking out outputs"
 """What DVC prints of a stage whose outs it takes from its cache."""
-_FOLDER = ".dir"
-_BLOCK = 1 << 20
 
 
 def altered_objects(ws: Workspace, stage: str) -> dict[str, Path]:
@@ -28,9 +27,9 @@ def altered_objects(ws: Workspace, stage: str) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path, md5 in _outs(ws, stage):
-        if md5.endswith(_FOLDER):
+        if md5.endswith(FOLDER):
             found.update(_altered_folder(ws, path, md5))
-        elif path.is_file() and _md5(path) != md5:
+        elif path.is_file() and file_md5(path) != md5:
             found[md5] = path
     return found
 
@@ -39,7 +38,7 @@ def throw_away(ws: Workspace, objects: dict[str, Path]) -> list[str]:
     """Remove altered objects from the cache, so that the stage makes them anew; one line each."""
     lines = []
     for md5, path in sorted(objects.items(), key=lambda one: one[1]):
-        _object(ws, md5).unlink(missing_ok=True)
+        object_file(dvc_cache_dir(ws), md5).unlink(missing_ok=True)
         lines.append(f"DVC's copy of {ws.relative(path)} was altered on disk ({md5}); it was thrown away")
     return lines
 
@@ -47,15 +46,15 @@ def throw_away(ws: Workspace, objects: dict[str, Path]) -> list[str]:
 def _altered_folder(ws: Workspace, folder: Path, md5: str) -> Iterator[tuple[str, Path]]:
     """The list of a folder's files is an object too."""
     try:
-        data = _object(ws, md5).read_bytes()
+        data = object_file(dvc_cache_dir(ws), md5).read_bytes()
     except OSError:
         return
-    if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5.removesuffix(_FOLDER):
+    if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5.removesuffix(FOLDER):
         yield md5, folder
         return
     for entry in json.loads(data):
         file = folder / entry["relpath"]
-        if file.is_file() and _md5(file) != entry["md5"]:
+        if file.is_file() and file_md5(file) != entry["md5"]:
             yield entry["md5"], file
 
 
@@ -67,15 +66,3 @@ def _outs(ws: Workspace, stage: str) -> Iterator[tuple[Path, str]]:
     for out in document.get("stages", {}).get(stage, {}).get("outs", []):
         if out.get("hash", "md5") == "md5" and "md5" in out:
             yield ws.root / out["path"], str(out["md5"])
-
-
-def _object(ws: Workspace, md5: str) -> Path:
-    return dvc_cache_dir(ws) / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What a .dvc file says of the data that it tracks, and the list of files that DVC's cache keeps of a folder."""
+"""What a .dvc file says of the data that it tracks, and what DVC's cache keeps of it: objects, and lists of folders."""
 
 from __future__ import annotations
 
@@ -60,6 +60,12 @@ def _md5(file: Path, name: str) -> str | None:
 def object_file(cache: Path, md5: str) -> Path:
     """Where DVC's cache keeps the content of that digest."""
     return cache / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def file_md5(path: Path) -> str:
+    """The name that DVC gives a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def folder_entries(cache: Path, folder_md5: str) -> dict[str, str] | None:

@@ -12,9 +12,10 @@ from traces import traces
 
 from flows.data_commands import add_here
 from flows.dvc_commands import ensure_dvc, run_dvc
-from flows.erasure import DvcCache, file_md5, forget_results
+from flows.erasure import DvcCache, forget_results
 from flows.forget import complete_forgetting, forget_here
 from flows.forget_plan import Known
+from flows.tracked_data import file_md5
 from tasks.digests import file_sha256
 from tasks.errors import DataError, StageInputError
 from tasks.log_lines import LogLine, json_line
