@@ -73,7 +73,7 @@ def assert_whole(root: Path, others: Sequence[str] = ()) -> None:
     assert [change.previous for change in changes] == [None, *(change.version for change in changes)][: len(changes)]
 
 
-def promote(machine: Machine, version: int) -> None:
+def promote(machine: Machine, version: int, forced: bool = False) -> None:
     """What `graft promote` leaves on the state."""
     record = versions(machine.root)[version - 1]
 
@@ -87,7 +87,7 @@ def promote(machine: Machine, version: int) -> None:
             manifest_sha256=record.manifest_sha256,
             previous=before.version if before else None,
             previous_sha256=before.manifest_sha256 if before else None,
-            forced=False,
+            forced=forced,
             actor=machine.git("config", "user.name"),
             reason="a test",
             at=now_text(),
@@ -237,7 +237,7 @@ def test_two_machines_that_published_apart_end_with_distinct_versions_and_one_li
         bob.release(model)
         assert bob.publish(run).pushed is False
     promote(ada, 1)
-    promote(bob, 1)
+    promote(bob, 1, forced=True)
     promote(bob, 2)
     for machine in (ada, bob):
         machine.git("remote", "set-url", "origin", str(remote))
