@@ -101,14 +101,19 @@ def push_pending(workspace: Workspace, params: Params) -> Pushed:
     if store is None and remote is None:
         return Pushed(None, "neither git nor DVC has a remote; the version stays on this machine")
     done: list[str] = []
+    faults: dict[str, str] = {}
     try:
         if store is not None:
-            done += push_data(workspace, params, store)
+            sent, faults = push_data(workspace, params, store)
+            done += sent
         if remote is not None:
+            # What its registry names already is to be mended; it holds nothing up.
+            if new := set(faults) - (pushed_versions(root, remote) or set()):
+                raise NotPushed("; ".join(faults[digest] for digest in sorted(new)))
             done += _push_refs(root, remote, Patience.of(params))
     except (NotPushed, GraftError) as err:
         return Pushed(False, str(err), done)
-    return Pushed(True, None, done)
+    return Pushed(False, "; ".join(faults.values()), done) if faults else Pushed(True, None, done)
 
 
 def push_registry(workspace: Workspace, params: Params, seconds: float = REGISTRY_SECONDS) -> str | None:
