@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from registry_scene import Scene, estimate, make_scene
+from registry_scene import Scene, estimate, evaluation, make_scene
 
 from flows.champion_pin import (
     ProductionMoved,
@@ -28,6 +28,7 @@ from flows.state import StateRef
 from tasks.digests import bytes_sha256, file_sha256
 from tasks.errors import ReleaseError
 from tasks.release import QUALIFICATION, verify_release
+from tasks.reports import PairedComparison
 from tasks.reports.champion import ChampionPin
 from tasks.tables import SPLIT_MEMORY, SPLITS, table_bytes
 
@@ -52,9 +53,11 @@ def write_state(scene: Scene, path: str, data: bytes) -> None:
     state.write({path: data}, "Write", state.head())
 
 
-def publish(scene: Scene, seed: int, accuracy: float = 0.9, sides: dict[str, str] | None = None) -> VersionRecord:
+def publish(
+    scene: Scene, seed: int, accuracy: float = 0.9, sides: dict[str, str] | None = None, commit: str | None = None
+) -> VersionRecord:
     """A version whose release had each content on that side."""
-    version = scene.publish(seed, accuracy=estimate(accuracy))
+    version = scene.publish(seed, accuracy=estimate(accuracy), commit=commit)
     rows = [
         {"path": content, "sha256": content, "side": side}
         for content, side in (sides or {TEST: "test", TRAIN: "train"}).items()
@@ -269,3 +272,14 @@ def test_the_rule_holds_on_a_memory_of_many_items(scene: Scene) -> None:
     publish(scene, 3, 0.9, sides)
     scene.promote("v3")
     assert pin_of(scene) == (3, 1)
+
+
+def test_a_pin_names_the_version_that_beat_the_champion_on_its_items_whatever_their_accuracies(scene: Scene) -> None:
+    (first,) = in_production(scene, 0.9)
+    pair = PairedComparison(against="champion", version=1, manifest_sha256=first.manifest_sha256, gain=estimate(-0.008))
+    commit = scene.commit({"published/evaluation.json": evaluation(pair)})
+    publish(scene, 2, 0.95, commit=commit)
+    scene.promote("v2")
+    assert pin_of(scene) == (2, 1)
+    shutil.rmtree(scene.store / first.manifest_sha256)
+    assert pin_of(scene) == (2, None)
