@@ -10,10 +10,11 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows.actor import actor_of
+from flows.logs import take_over_prefect
 from flows.promotion import catch_up, promotion
 from flows.rollback import rolled_back
 from flows.stage_change import StageMove, move_text
-from tasks.errors import GraftError, Refusal
+from tasks.errors import GraftError, ParamsError, Refusal
 from tasks.params import load_params
 from tasks.workspace import Workspace
 
@@ -22,7 +23,7 @@ Reason = Annotated[str, Field(min_length=1, description="Why; it stands in the h
 Who = Annotated[str | None, Field(description="Who decided; empty: whom Prefect knows, or git's user.name.")]
 
 
-@flow(name="promote", retries=0)
+@flow(name="promote", retries=0, validate_parameters=False)
 def promote_flow(
     version: Version,
     reason: Reason,
@@ -37,8 +38,12 @@ def promote_flow(
         force: Also against the verdict; the change is marked as forced for ever.
         who: Who decided; empty: whom Prefect knows, or git's user.name.
     """
-    home = Workspace.find()
+    take_over_prefect()
     try:
+        _check_texts(version=version, reason=reason, who=_or_empty(who))
+        if not isinstance(force, bool):
+            raise ParamsError(f"force: {force!r} is neither true nor false")
+        home = Workspace.find()
         params = load_params(home.params)
         for line in catch_up(home, params):
             get_run_logger().warning(line)
@@ -47,7 +52,7 @@ def promote_flow(
         return _ended(err)
 
 
-@flow(name="rollback", retries=0)
+@flow(name="rollback", retries=0, validate_parameters=False)
 def rollback_flow(
     reason: Reason,
     version: Annotated[str | None, Field(description="Empty: what was in production before.")] = None,
@@ -60,12 +65,29 @@ def rollback_flow(
         version: One that was in production; empty: what was in production before.
         who: Who decided; empty: whom Prefect knows, or git's user.name.
     """
-    home = Workspace.find()
+    take_over_prefect()
     try:
+        _check_texts(version=_or_empty(version), reason=reason, who=_or_empty(who))
+        home = Workspace.find()
         params = load_params(home.params)
         return _done(rolled_back(home, params, reason, actor_of(home.root, who), version))
     except GraftError as err:
         return _ended(err)
+
+
+def _check_texts(**given: Any) -> None:
+    """What Prefect's server has judged already, unless somebody told it not to; its own check ends in a traceback.
+
+    Raises:
+        ParamsError: a value is no text.
+    """
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise ParamsError(f"{name}: {value!r} is no text")
+
+
+def _or_empty(value: Any) -> Any:
+    return "" if value is None else value
 
 
 def _done(move: StageMove) -> State[Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prefect.context import FlowRunContext
@@ -11,6 +14,7 @@ from prefect.logging import disable_run_logger
 from registry_scene import Scene, make_scene
 
 from flows.actor import LONGEST, actor_of, one_line
+from flows.logs import reworded_ending
 from flows.promotion_flow import promote_flow, rollback_flow
 from tasks.errors import UserError
 
@@ -57,6 +61,36 @@ def test_a_refusal_and_a_fault_end_with_their_reason(scene: Scene) -> None:
     assert scene.history() == []
     assert promote_flow.fn("v1", "please", force=True).is_completed()
     assert scene.history()[0].forced
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fault"),
+    [
+        ({"version": 1, "reason": "please"}, "version: 1 is no text"),
+        ({"version": None, "reason": "please"}, "version: None is no text"),
+        ({"version": "v1", "reason": ["a"]}, r"reason: \['a'\] is no text"),
+        ({"version": "v1", "reason": "please", "who": 0}, "who: 0 is no text"),
+        ({"version": "v1", "reason": "please", "force": "no"}, "force: 'no' is neither true nor false"),
+    ],
+)
+def test_a_value_of_another_kind_is_a_failed_state_with_our_message(
+    scene: Scene, parameters: dict[str, Any], fault: str
+) -> None:
+    """A server that judges no schema hands it on; "no" would force, and Prefect's own check ends in a traceback."""
+    scene.publish(1)
+    ended = promote_flow.fn(**parameters)
+    assert ended.name == "Failed"
+    assert re.fullmatch(fault, str(ended.message))
+    assert scene.history() == []
+    assert not promote_flow.should_validate_parameters
+    assert not rollback_flow.should_validate_parameters
+
+
+def test_a_refusal_shows_no_traceback_of_prefects(scene: Scene) -> None:
+    """The worker's process raises the failed state once more and logs it as an error of its own."""
+    promote_flow.fn("v7", "please")
+    assert reworded_ending in logging.getLogger("prefect.flow_runs").filters
+    assert reworded_ending in logging.getLogger("prefect.engine").filters
 
 
 def test_whom_prefect_knows_as_the_creator_is_written_down(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
