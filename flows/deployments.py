@@ -1,4 +1,4 @@
-"""What a Prefect server must know to run Graft: a process work pool, the entries of prefect.yaml, and who has died.
+"""What a Prefect server must know to run Graft: a work pool and its queues, prefect.yaml's entries, and who has died.
 
     python -m flows.deployments
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 POOL = "graft"
-POOL_LIMIT = 3
+QUEUES = {"registry": None, "on-demand": 3, "unattended": 1}
+"""How many runs of each queue work at once, by priority. A rollback never waits for an adaptation."""
 HEARTBEAT_SECONDS = 30
 SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 """A run that was silent for so long is dead; at least three heartbeats, or living runs would be ended."""
@@ -32,7 +33,7 @@ DEPLOY_SECONDS = 300.0
 
 
 def apply_deployments(workspace: Workspace) -> None:
-    """Create the pool where it is missing, apply prefect.yaml, and set the automation for dead runs.
+    """Create the pool and its queues where they are missing, apply prefect.yaml, and set the automation for dead runs.
 
     Raises:
         WorkspaceError: Prefect refuses an entry of prefect.yaml, or does not answer.
@@ -42,6 +43,7 @@ def apply_deployments(workspace: Workspace) -> None:
     try:
         with get_client(sync_client=True) as client:
             ensure_pool(client)
+            ensure_queues(client)
             _deploy(workspace)
             set_automation(client, zombie_automation())
     except GraftError:
@@ -53,7 +55,7 @@ def apply_deployments(workspace: Workspace) -> None:
 
 
 def ensure_pool(client: SyncPrefectClient) -> None:
-    """Create the process pool; one that is there stays as it is, with the limit that somebody gave it."""
+    """Create the process pool; one that is there stays as it is, of whatever type somebody made it."""
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectNotFound
     from prefect.workers.process import ProcessWorker
@@ -67,9 +69,19 @@ def ensure_pool(client: SyncPrefectClient) -> None:
             type="process",
             description="Graft's runs, as processes of the machine that the worker stands on.",
             base_job_template=template,
-            concurrency_limit=POOL_LIMIT,
         )
         client.create_work_pool(pool)
+
+
+def ensure_queues(client: SyncPrefectClient) -> None:
+    """Create the pool's queues; one that is there stays as it is, with the limit that somebody gave it."""
+    from prefect.exceptions import ObjectNotFound
+
+    for priority, (name, limit) in enumerate(QUEUES.items(), start=1):
+        try:
+            client.read_work_queue_by_name(name, work_pool_name=POOL)
+        except ObjectNotFound:
+            client.create_work_queue(name, concurrency_limit=limit, priority=priority, work_pool_name=POOL)
 
 
 def _deploy(workspace: Workspace) -> None:

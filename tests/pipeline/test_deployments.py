@@ -1,6 +1,6 @@
 """Deployments as a user has them: `make server`, then runs by form, by cron and by event, in worktrees of their own.
 
-One server for the whole file; the slow tests start runs on it.
+One server for the whole file; the slow tests start runs on it. tests/flows/test_deployment_entries.py needs no server.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ from server_desk import ServerDesk, make_server_desk, waited
 from small_workspace import change_params
 
 ADAPT = "deployed-adapt"
+ZOMBIES = "graft: runs that died without a word"
+QUEUE_OF = {
+    "on-demand": "on-demand",
+    "scheduled": "unattended",
+    "on-event": "unattended",
+    "promote": "registry",
+    "rollback": "registry",
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,29 +59,41 @@ def entries(server: ServerDesk) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in YAML(typ="safe").load(text)["deployments"]}
 
 
-def expected_names(server: ServerDesk) -> set[str]:
-    return set(entries(server))
+def test_one_command_applies_everything_and_a_second_start_says_that_it_runs(server: ServerDesk) -> None:
+    """Entries with tags and schedules, queues with limits, the watch for dead runs, runs made ahead, a judged form."""
+    entries_are_applied(server)
+    queues_have_their_limits(server)
+    dead_runs_are_watched_for(server)
+    bad_values_are_refused(server)
+    assert "a server and its worker run already" in server.start()
+    the_schedule_gets_runs_ahead(server)
 
 
-def test_one_command_applies_every_entry_with_its_tags_limits_and_schedule(server: ServerDesk) -> None:
+def entries_are_applied(server: ServerDesk) -> None:
     found = {one["name"]: one for one in server.ask("POST", "/deployments/filter", {})[1]}
-    assert set(found) == expected_names(server)
+    assert set(found) == set(entries(server))
     for name, entry in entries(server).items():
         deployment = found[name]
         assert deployment["tags"] == entry["tags"]
-        assert deployment["work_pool_name"] == "graft"
+        assert (deployment["work_pool_name"], deployment["work_queue_name"]) == ("graft", QUEUE_OF[name])
         assert deployment["enforce_parameter_schema"] is True
         assert [each["schedule"]["cron"] for each in deployment["schedules"]] == [
             each["cron"] for each in entry.get("schedules", [])
         ]
-        wanted = entry.get("concurrency_limit")
-        if wanted:
-            assert deployment["global_concurrency_limit"]["limit"] == wanted["limit"]
-            assert deployment["concurrency_options"]["collision_strategy"] == wanted["collision_strategy"]
-    assert server.ask("GET", "/work_pools/graft")[1]["concurrency_limit"] == 3
 
 
-def test_the_nightly_schedule_gets_runs_ahead(server: ServerDesk) -> None:
+def queues_have_their_limits(server: ServerDesk) -> None:
+    queues = {one["name"]: one for one in server.ask("POST", "/work_pools/graft/queues/filter", {})[1]}
+    assert {name: queues[name]["concurrency_limit"] for name in set(QUEUE_OF.values())} == {
+        "registry": None,
+        "on-demand": 3,
+        "unattended": 1,
+    }
+    assert queues["registry"]["priority"] < min(queues["on-demand"]["priority"], queues["unattended"]["priority"])
+    assert server.ask("GET", "/work_pools/graft")[1]["concurrency_limit"] is None
+
+
+def the_schedule_gets_runs_ahead(server: ServerDesk) -> None:
     """SQLAlchemy 2.1 keeps Prefect's scheduler from ever making one, and only the server's log says so."""
     deployment = server.deployment(f"{ADAPT}/scheduled")["id"]
 
@@ -88,7 +108,7 @@ def test_the_nightly_schedule_gets_runs_ahead(server: ServerDesk) -> None:
     assert runs[0]["parameters"]["why"] == "the nightly schedule"
 
 
-def test_runs_that_die_without_a_word_are_watched_for(server: ServerDesk) -> None:
+def dead_runs_are_watched_for(server: ServerDesk) -> None:
     (automation,) = server.ask("POST", "/automations/filter", {"automations": {"name": {"any_": [ZOMBIES]}}})[1]
     trigger = automation["trigger"]
     assert automation["enabled"]
@@ -98,10 +118,7 @@ def test_runs_that_die_without_a_word_are_watched_for(server: ServerDesk) -> Non
     assert automation["actions"][0]["state"] == "CRASHED"
 
 
-ZOMBIES = "graft: runs that died without a word"
-
-
-def test_a_bad_value_is_refused_by_the_server_before_anything_runs(server: ServerDesk) -> None:
+def bad_values_are_refused(server: ServerDesk) -> None:
     bad = {"gate": {"accuracy": {"minimum": 1.5}}}
     status, answer = server.begin(f"{ADAPT}/on-demand", why="to see", settings=bad)
     assert status == 409
@@ -111,8 +128,23 @@ def test_a_bad_value_is_refused_by_the_server_before_anything_runs(server: Serve
     assert (status, "'promotion' was unexpected" in answer["detail"]) == (409, True)
 
 
-def test_starting_again_says_that_it_runs(server: ServerDesk) -> None:
-    assert "a server and its worker run already" in server.start()
+@pytest.mark.slow
+def test_a_rollback_never_waits_for_adaptations(server: ServerDesk) -> None:
+    """The queue of adaptations is full: with no place at all, as with three that run for hours."""
+    queue = "/work_pools/graft/queues/on-demand"
+    assert server.ask("PATCH", queue, {"concurrency_limit": 0})[0] == 204
+    try:
+        waiting = server.begin(f"{ADAPT}/on-demand", why="to wait")[1]["id"]
+        state = server.ended(server.begin("rollback/rollback", reason="it was wrong")[1]["id"], 120)
+        assert (state["type"], "production" in state["message"]) == ("FAILED", True)
+        refused = server.begin("promote/promote", version="v9", reason="to see")[1]["id"]
+        assert "no version" in server.ended(refused, 120)["message"]
+        assert server.flow_run(waiting)["state"]["type"] == "SCHEDULED"
+        server.ask("DELETE", f"/flow_runs/{waiting}")
+    finally:
+        assert server.ask("PATCH", queue, {"concurrency_limit": 3})[0] == 204
+    time.sleep(3)  # the last lines are sent when the process ends
+    assert not [line for line in server.log_lines(refused) if "Traceback" in line]
 
 
 @pytest.mark.slow
