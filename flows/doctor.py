@@ -14,28 +14,20 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
 from flows.dvc_commands import run_dvc
+from flows.finding import Finding
 from flows.limits import EVERYTHING, disk_shortfalls, memory_shortfalls, thread_warnings, training_notes
 from flows.memory import available_bytes
+from flows.registry_findings import git_locks, production
 from flows.run_claims import living_runs
 from flows.worktrees import dead_runs
 from tasks.errors import GraftError, counted
 from tasks.params import load_params
-from tasks.reports.document import Record
 from tasks.threads import usable_cores
 from tasks.workspace import Workspace
 
 GPU_SECONDS = 10.0
 MIGRATE = "`graft migrate`"
 SAFE_CACHE_TYPES = {"reflink", "copy"}
-
-
-class Finding(Record):
-    """One check; `mend` is empty where all is well."""
-
-    check: str
-    state: Literal["ok", "note", "wrong"]
-    detail: str
-    mend: str = ""
 
 
 def examine(workspace: Workspace) -> list[Finding]:
@@ -46,7 +38,9 @@ def examine(workspace: Workspace) -> list[Finding]:
         _pins(),
         _lock(workspace),
         _git(workspace),
+        git_locks(workspace),
         left_behind(workspace),
+        production(workspace),
         *_limits(workspace),
         _cache_type(workspace),
         _remote(workspace),
