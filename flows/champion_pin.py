@@ -202,7 +202,7 @@ def _copy(workspace: Workspace, store: Path, release: PinnedRelease) -> None:
 
 def _copy_items(workspace: Workspace, release: PinnedRelease) -> None:
     """The table of what a release learned from, as the pin says; none where it is not on record."""
-    file = items_file(workspace, release.manifest_sha256)
+    file = workspace.pinned_items(release.manifest_sha256)
     if release.items_sha256 is None:
         file.unlink(missing_ok=True)
         return
@@ -211,11 +211,6 @@ def _copy_items(workspace: Workspace, release: PinnedRelease) -> None:
         raise ReleaseError(f"{REF}:{items_path(release.manifest_sha256)} changed while the run started; run again")
     if not file.is_file() or file.read_bytes() != items:
         write_bytes(file, items)
-
-
-def items_file(workspace: Workspace, digest: str) -> Path:
-    """Beside the copy of a pinned release: what it learned from and was tested on."""
-    return workspace.pinned_release(digest).with_name(f"{digest}.items.parquet")
 
 
 def _is_whole(copy: Path) -> bool:
@@ -228,7 +223,7 @@ def _is_whole(copy: Path) -> bool:
 
 def _remove_others(workspace: Workspace, named: list[PinnedRelease]) -> None:
     digests = [release.manifest_sha256 for release in named]
-    kept = {place for digest in digests for place in (digest, items_file(workspace, digest).name)}
+    kept = {place for digest in digests for place in (digest, workspace.pinned_items(digest).name)}
     folder = workspace.pinned_release("").resolve()
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.name in kept:

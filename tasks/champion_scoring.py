@@ -95,7 +95,7 @@ def _compare(
     pair = PairedComparison(against=against, version=pinned.version, manifest_sha256=pinned.manifest_sha256)
     if _is_same_model(folder, manifest, ours):
         return Compared(pair.model_copy(update={"unchanged": True}))
-    why = _no_fair_test(workspace, folder, pinned, ours)
+    why = _no_fair_test(workspace, pinned, ours)
     if why:
         return Compared(pair.model_copy(update={"incomparable": why}))
     try:
@@ -119,7 +119,7 @@ def _verified(workspace: Workspace, folder: Path, pinned: PinnedRelease) -> Mani
     Raises:
         StageInputError: the copy, or the table of its items, is missing or damaged.
     """
-    what, items = f"the copy of v{pinned.version}", items_of(folder)
+    what, items = f"the copy of v{pinned.version}", workspace.pinned_items(pinned.manifest_sha256)
     if not folder.is_dir():
         raise StageInputError(f"{what}, {workspace.relative(folder)}, is missing; {MEND}")
     try:
@@ -131,11 +131,6 @@ def _verified(workspace: Workspace, folder: Path, pinned: PinnedRelease) -> Mani
     if pinned.items_sha256 is not None and (not items.is_file() or file_sha256(items) != pinned.items_sha256):
         raise StageInputError(f"{what}: {workspace.relative(items)} is missing or damaged; {MEND}")
     return manifest
-
-
-def items_of(folder: Path) -> Path:
-    """The table of what a pinned release learned from and was tested on, beside its copy."""
-    return folder.with_name(f"{folder.name}.items.parquet")
 
 
 def _is_same_model(folder: Path, manifest: Manifest, ours: Challenger) -> bool:
@@ -150,7 +145,7 @@ def _is_same_model(folder: Path, manifest: Manifest, ours: Challenger) -> bool:
         return False
 
 
-def _no_fair_test(workspace: Workspace, folder: Path, pinned: PinnedRelease, ours: Challenger) -> str:
+def _no_fair_test(workspace: Workspace, pinned: PinnedRelease, ours: Challenger) -> str:
     """Why these test items cannot judge a release; empty where they can.
 
     Raises:
@@ -161,7 +156,7 @@ def _no_fair_test(workspace: Workspace, folder: Path, pinned: PinnedRelease, our
         return "there are no test items; add labelled items, or raise split.test_share"
     if pinned.items_sha256 is None:
         return f"what {version} learned from is not on record, so no test item is sure to be new to it; {DECIDE}"
-    rows = read_table(items_of(folder), RELEASE_ITEMS)
+    rows = read_table(workspace.pinned_items(pinned.manifest_sha256), RELEASE_ITEMS)
     pairs = zip(rows["sha256"].to_pylist(), rows["side"].to_pylist(), strict=True)
     known = {content.hex() for content, side in pairs if side in LEARNED_FROM}
     seen = [path for path, content in zip(ours.paths, ours.sha256, strict=True) if content in known]

@@ -250,8 +250,12 @@ class Workspace:
         return (self.home / expanded(path)).absolute()
 
     def pinned_release(self, manifest_sha256: str) -> Path:
-        """A copy of a release that a run compares with; beside it, `<digest>.items.parquet`, what it learned from."""
+        """A copy of a release that a run compares with."""
         return self.private / "champions" / manifest_sha256
+
+    def pinned_items(self, manifest_sha256: str) -> Path:
+        """Beside that copy: the table of what the release learned from and was tested on."""
+        return self.private / "champions" / f"{manifest_sha256}.items.parquet"
 
     @property
     def lock(self) -> Path:

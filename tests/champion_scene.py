@@ -25,7 +25,7 @@ def pin(workspace: Workspace, release: Path, version: int = 3, splits: pa.Table 
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(release, folder)
     table = read_table(workspace.splits, SPLITS) if splits is None else splits
-    items = folder.with_name(f"{digest}.items.parquet")
+    items = workspace.pinned_items(digest)
     write_bytes(items, items_bytes(table))
     return PinnedRelease(version=version, manifest_sha256=digest, items_sha256=file_sha256(items))
 

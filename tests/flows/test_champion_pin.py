@@ -16,7 +16,6 @@ from flows.champion_pin import (
     champion_now,
     check_champion,
     fetch_pinned,
-    items_file,
     standing_pin,
     wanted_pin,
 )
@@ -102,7 +101,7 @@ def test_what_a_release_learned_from_may_be_unknown(scene: Scene) -> None:
     assert pin.champion
     assert pin.champion.items_sha256 is None
     fetch_pinned(scene.workspace, scene.params, pin)
-    assert not items_file(scene.workspace, version.manifest_sha256).exists()
+    assert not scene.workspace.pinned_items(version.manifest_sha256).exists()
 
 
 def test_the_best_is_the_most_accurate_that_ever_was_promoted(scene: Scene) -> None:
@@ -154,7 +153,7 @@ def test_copies_are_whole_and_stay_until_others_are_named(scene: Scene) -> None:
     for release in (pin.champion, pin.best):
         copy = scene.workspace.pinned_release(release.manifest_sha256)
         verify_release(copy, beside=(QUALIFICATION,))
-        assert file_sha256(items_file(scene.workspace, release.manifest_sha256)) == release.items_sha256
+        assert file_sha256(scene.workspace.pinned_items(release.manifest_sha256)) == release.items_sha256
     before = (scene.workspace.pinned_release(pin.champion.manifest_sha256) / "model.onnx").stat()
     (scene.workspace.pinned_release("") / ".incoming-half").mkdir()
     fetch_pinned(scene.workspace, scene.params, ChampionPin(champion=pin.champion))
@@ -173,11 +172,11 @@ def test_a_spoilt_copy_is_made_anew(scene: Scene, file: str) -> None:
     fetch_pinned(scene.workspace, scene.params, pin)
     copy = scene.workspace.pinned_release(version.manifest_sha256)
     (copy / file).write_bytes(b"spoilt")
-    items_file(scene.workspace, version.manifest_sha256).write_bytes(b"spoilt")
+    scene.workspace.pinned_items(version.manifest_sha256).write_bytes(b"spoilt")
     fetch_pinned(scene.workspace, scene.params, pin)
     verify_release(copy, beside=(QUALIFICATION,))
     assert pin.champion
-    assert file_sha256(items_file(scene.workspace, version.manifest_sha256)) == pin.champion.items_sha256
+    assert file_sha256(scene.workspace.pinned_items(version.manifest_sha256)) == pin.champion.items_sha256
 
 
 def test_a_champion_that_the_store_lacks_ends_the_run_with_the_mend(scene: Scene) -> None:

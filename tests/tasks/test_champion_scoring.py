@@ -13,7 +13,7 @@ from champion_scene import change_release, enthrone, pin, record_use
 from small_workspace import CLASSES, change_params, copy_workspace, run_stages
 
 from tasks import champion_scoring
-from tasks.champion_scoring import Challenger, champion_predictions, compare_with_pinned, items_of
+from tasks.champion_scoring import Challenger, champion_predictions, compare_with_pinned
 from tasks.digests import file_sha256, folder_sha256
 from tasks.errors import StageInputError
 from tasks.methods.features import read_labelled_items
@@ -212,6 +212,10 @@ def test_another_head_network_preprocessing_or_order_of_classes_is_another_model
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
+
+
+def items_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.items.parquet")
 
 
 @pytest.mark.parametrize(
