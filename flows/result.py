@@ -34,13 +34,22 @@ class BaselineLine(Record):
 
 
 class ChampionLine(Record):
-    """The version in production on the same test items, and what the model gains over it; null where not compared."""
+    """The version in production on the same test items, and what the model gains over it; null where not compared.
+
+    Attributes:
+        gain_low, gain_high: at evaluate.confidence, as all intervals of a result.
+        level: one-sided, of the decision, after what earlier uses of the test set have spent.
+        lower, upper: of the gain at that level; what the outcome rests on.
+    """
 
     version: int
     accuracy: float | None
     gain: float | None
     gain_low: float | None
     gain_high: float | None
+    level: float | None = None
+    lower: float | None = None
+    upper: float | None = None
 
 
 class RunResult(Report):
@@ -111,14 +120,18 @@ class RunResult(Report):
     def with_verdict(self, verdict: Verdict, report: EvaluationReport) -> RunResult:
         """The same result with how the model compares with the one in production."""
         found = next((one for one in report.comparisons if one.against == "champion"), None)
+        judged = verdict.champion
         champion = found and ChampionLine(
             version=found.version,
             accuracy=found.accuracy,
             gain=found.gain and found.gain.value,
             gain_low=found.gain and found.gain.low,
             gain_high=found.gain and found.gain.high,
+            level=judged and judged.alpha,
+            lower=judged and judged.lower,
+            upper=judged and judged.upper,
         )
-        outcome = verdict.champion.outcome if verdict.champion else None
+        outcome = judged.outcome if judged else None
         return self.model_copy(update={"outcome": outcome, "champion": champion})
 
     def with_evaluation(self, report: EvaluationReport) -> RunResult:
@@ -236,10 +249,10 @@ def _champion_lines(result: RunResult) -> list[str]:
     champion = result.champion
     if champion is None or champion.accuracy is None or champion.gain is None:
         return []
-    return [
-        f"  against v{champion.version}, which is in production, {champion.accuracy:.3f}  gain {champion.gain:+.3f} "
-        f"({champion.gain_low:+.3f} to {champion.gain_high:+.3f})"
-    ]
+    line = f"  against v{champion.version}, which is in production, {champion.accuracy:.3f}  gain {champion.gain:+.3f}"
+    if champion.lower is None or champion.upper is None or champion.level is None:
+        return [line]
+    return [f"{line} ({champion.lower:+.3f} to {champion.upper:+.3f}, each bound at level {champion.level:.2g})"]
 
 
 def _release_lines(result: RunResult, done: str) -> list[str]:

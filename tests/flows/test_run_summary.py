@@ -11,7 +11,9 @@ from registry_scene import record
 from flows.publication import Published
 from flows.result import ChampionLine, RunResult, closing_line, summary
 
-CHAMPION = ChampionLine(version=3, accuracy=0.891, gain=0.021, gain_low=0.004, gain_high=0.038)
+CHAMPION = ChampionLine(
+    version=3, accuracy=0.891, gain=0.021, gain_low=0.004, gain_high=0.038, level=0.006949, lower=0.001, upper=0.041
+)
 
 
 def released(**more: Any) -> RunResult:
@@ -31,7 +33,7 @@ def test_a_release_of_a_model_that_is_better_but_not_promoted_says_all_of_it() -
         )
     ).splitlines()
     assert lines == [
-        "  against v3, which is in production, 0.891  gain +0.021 (+0.004 to +0.038)",
+        "  against v3, which is in production, 0.891  gain +0.021 (+0.001 to +0.041, each bound at level 0.0069)",
         "released v4: better than v3, which is in production (+0.021)",
         "not promoted: promotion.automatic is false; `graft promote v4` does it",
         "recorded on branch graft/run/run and pushed",
@@ -82,3 +84,8 @@ def test_a_result_takes_over_what_was_published() -> None:
     assert (result.pushed, result.not_pushed) == (False, "no answer")
     assert result.ending == "released v4"
     assert RunResult.model_validate_json(result.to_json()) == result
+
+
+def test_a_gain_that_nothing_was_decided_on_is_told_without_bounds() -> None:
+    undecided = CHAMPION.model_copy(update={"level": None, "lower": None, "upper": None})
+    assert "  against v3, which is in production, 0.891  gain +0.021\n" in summary(released(champion=undecided))
