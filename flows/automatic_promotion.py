@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from flows.change_push import tell_remote
 from flows.prod_pointer import read_prod
-from flows.promotion import promote, refusal
+from flows.promotion import catch_up, outdated_verdict, promotion, refusal
 from flows.records import VersionRecord
+from flows.stage_change import LOST
 from flows.stage_history import stage_history
 from flows.versions import version_name, versions
 from tasks.errors import GraftError
 from tasks.params import Params
+from tasks.stage import say
 from tasks.workspace import Workspace
 
 
@@ -31,7 +34,9 @@ Approve = Callable[[VersionRecord], Answer]
 def promote_if_allowed(
     workspace: Workspace, params: Params, version: VersionRecord, reason: str, actor: str, approve: Approve | None
 ) -> str | None:
-    """Promote a version where params.yaml, its verdict and, if wanted, a person allow it.
+    """Promote a version where params.yaml, its verdict and, if wanted, a person allow it, and tell git's remote of it.
+
+    What other machines promoted is taken over right before.
 
     Args:
         approve: asks a person; None where none can be asked, as at the desk.
@@ -47,10 +52,26 @@ def promote_if_allowed(
             if not answer.granted:
                 return f"{answer.said} ({answer.by})" if answer.by else answer.said
             reason, actor = answer.said or reason, answer.by or actor
-        promote(workspace, params, version_name(version.version), reason, actor)
-        return None
+        _warn(catch_up(workspace, params))
+        fault = obstacle(workspace, params, version, asks=approve is not None)
+        if fault or is_live(workspace, params, version):
+            return fault
+        # By its digest: what other machines published may have given it another number.
+        change = promotion(workspace, params, version.manifest_sha256, reason, actor).change
+        told = tell_remote(workspace, params, change)
+        _warn(told.lines)
+        return None if told.stands else LOST
     except GraftError as err:
         return str(err)
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        say(line, "warning")
+
+
+def _by_hand(version: VersionRecord) -> str:
+    return f'`graft promote {version_name(version.version)} --reason "..."` does it'
 
 
 def _asked(approve: Approve, version: VersionRecord) -> Answer:
@@ -74,9 +95,11 @@ def obstacle(workspace: Workspace, params: Params, version: VersionRecord, asks:
     """
     if is_live(workspace, params, version):
         return None
-    name, changes, known = version_name(version.version), stage_history(workspace.root), versions(workspace.root)
-    by_hand = f'`graft promote {name} --reason "..."` does it'
+    changes, known = stage_history(workspace.root), versions(workspace.root)
+    version = next((one for one in known if one.manifest_sha256 == version.manifest_sha256), version)
+    by_hand = _by_hand(version)
     fault = refusal(version, changes[-1] if changes else None, known, params.promotion.equivalent)
+    fault = fault or outdated_verdict(workspace, params, version)
     if fault:
         return fault
     if not params.promotion.automatic:

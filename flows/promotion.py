@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.actor import one_line
@@ -15,11 +16,14 @@ from flows.version_files import version_report
 from flows.version_params import version_params
 from flows.versions import among, version_name, versions
 from tasks.errors import NotPromotable
-from tasks.params import ChampionRule, Params
+from tasks.params import ChampionRule, Params, load_params
+from tasks.reports.comparison import PairedComparison
 from tasks.reports.evaluation import EvaluationReport
 from tasks.reports.verdict import Verdict
 from tasks.stage import say
 from tasks.workspace import Workspace
+
+FORCED = "--force promotes it all the same, and is marked for ever"
 
 
 def promote(
@@ -53,6 +57,7 @@ def promotion(
 
     def judge(present: StageChange | None) -> bool:
         fault = refusal(wanted, present, known, params.promotion.equivalent, lambda: holds_against_best(root, wanted))
+        fault = fault or outdated
         if fault and not force:
             raise NotPromotable(fault)
         return fault is not None
@@ -61,6 +66,7 @@ def promotion(
     present = changes[-1] if changes else None
     if present and present.manifest_sha256 == wanted.manifest_sha256:
         return StageMove(moved=False, change=present)
+    outdated = outdated_verdict(workspace, params, wanted)
     judge(present)
     check_servable(store, wanted.manifest_sha256)
     wish = Wish("promote", wanted.version, wanted.manifest_sha256, by, said)
@@ -100,30 +106,73 @@ def refusal(
             f"{version_name(present.version) if present else 'empty'}; run `graft adapt --publish` again, or promote "
             "it with --force"
         )
-    forced = "--force promotes it all the same, and is marked for ever"
     if wanted.outcome == "equivalent" and not equivalent:
         return (
-            f"{name} is equivalent to {_champion(wanted.champion, known)}, and promotion.equivalent is false; {forced}"
+            f"{name} is equivalent to {_champion(wanted.champion, known)}, and promotion.equivalent is false; {FORCED}"
         )
     if wanted.promotable or (wanted.outcome == "equivalent" and against_best()):
         return None
-    return f"{name} is not promotable: its verdict is {wanted.outcome} (`graft show {name}` tells why); {forced}"
+    return f"{name} is not promotable: its verdict is {wanted.outcome} (`graft show {name}` tells why); {FORCED}"
+
+
+def outdated_verdict(workspace: Workspace, params: Params, wanted: VersionRecord) -> str | None:
+    """Why a version that was judged by another gate.champion may not be promoted by the checkout's present one.
+
+    A run may have had another rule: a former one, or its own, set for it alone. A rule that was loosened since gains
+    nothing, as the version's own verdict is asked, too.
+
+    Returns:
+        None where it may, was judged by the same rule, or its run's commit is not here.
+    Raises:
+        ParamsError: the checkout's params.yaml cannot be read.
+    """
+    from tasks.champion_judgement import still_promotable
+
+    judged = _judgement(workspace.root, wanted)
+    own = workspace.home == workspace.root
+    rule = (params if own else load_params(Workspace(workspace.home).params)).gate.champion
+    if judged is None or judged.rule == rule:
+        return None
+    may, reasons = still_promotable(judged.comparisons, rule, judged.use, params.promotion.equivalent)
+    if may:
+        return None
+    return (
+        f"{version_name(wanted.version)} was judged by another gate.champion than params.yaml has now, and by this one "
+        f"it is not promotable: {'; '.join(reasons)}; {FORCED}"
+    )
 
 
 def holds_against_best(root: Path, wanted: VersionRecord) -> bool:
     """Judge a version as gate did, with promotion.equivalent; False where its run's commit is not here."""
     from tasks.champion_judgement import judge_champion
 
+    judged = _judgement(root, wanted)
+    if judged is None or judged.rule is None:
+        return False
+    return judge_champion(judged.comparisons, judged.rule, judged.use, promote_equivalent=True).promotable
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What a version was judged by; `rule` is None where its params are not of this Graft, or damaged."""
+
+    comparisons: Sequence[PairedComparison]
+    use: int
+    rule: ChampionRule | None
+
+
+def _judgement(root: Path, wanted: VersionRecord) -> _Judgement | None:
+    """From the run's commit; None where that is not here."""
     evaluation = version_report(root, wanted, "evaluation.json", EvaluationReport)
     verdict = version_report(root, wanted, "gate.json", Verdict)
-    made_with = version_params(root, wanted)
-    if evaluation is None or verdict is None or verdict.champion is None or made_with is None:
-        return False
+    if evaluation is None or verdict is None or verdict.champion is None:
+        return None
+    made_with = version_params(root, wanted) or {}
     try:
         rule = ChampionRule(**{name: made_with[f"gate.champion.{name}"] for name in ChampionRule.model_fields})
-    except KeyError:  # Of a Graft whose params this one does not read.
-        return False
-    return judge_champion(evaluation.comparisons, rule, verdict.champion.use, promote_equivalent=True).promotable
+    except (KeyError, ValueError):
+        rule = None
+    return _Judgement(evaluation.comparisons, verdict.champion.use, rule)
 
 
 def _champion(digest: str | None, known: Sequence[VersionRecord]) -> str:

@@ -10,12 +10,13 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows.actor import actor_of
+from flows.change_push import tell_remote
 from flows.logs import take_over_prefect
 from flows.promotion import catch_up, promotion
 from flows.rollback import rolled_back
-from flows.stage_change import StageMove, move_text
+from flows.stage_change import LOST, StageMove, move_text
 from tasks.errors import GraftError, ParamsError, Refusal
-from tasks.params import load_params
+from tasks.params import Params, load_params
 from tasks.workspace import Workspace
 
 Version = Annotated[str, Field(description="v3, 3, v3.0.0, or how the release's digest begins.")]
@@ -47,7 +48,7 @@ def promote_flow(
         params = load_params(home.params)
         for line in catch_up(home, params):
             get_run_logger().warning(line)
-        return _done(promotion(home, params, version, reason, actor_of(home.root, who), force))
+        return _done(home, params, promotion(home, params, version, reason, actor_of(home.root, who), force))
     except GraftError as err:
         return _ended(err)
 
@@ -70,7 +71,7 @@ def rollback_flow(
         _check_texts(version=_or_empty(version), reason=reason, who=_or_empty(who))
         home = Workspace.find()
         params = load_params(home.params)
-        return _done(rolled_back(home, params, reason, actor_of(home.root, who), version))
+        return _done(home, params, rolled_back(home, params, reason, actor_of(home.root, who), version))
     except GraftError as err:
         return _ended(err)
 
@@ -90,9 +91,14 @@ def _or_empty(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _done(move: StageMove) -> State[Any]:
+def _done(home: Workspace, params: Params, move: StageMove) -> State[Any]:
     text = move_text(move)
-    get_run_logger().info(text)
+    get_run_logger().info("%s", text)
+    told = tell_remote(home, params, move.change)
+    for line in told.lines:
+        get_run_logger().warning("%s", line)
+    if not told.stands:
+        return Failed(name="Refused", message=LOST)
     return Completed(message=text)
 
 

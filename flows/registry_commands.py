@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from flows.endings import Ended, answer_of
 from flows.options import JsonOption, WorkspaceOption
+from tasks.errors import NotPromotable
 from tasks.params import Params, load_params
+from tasks.reports.document import Report
 from tasks.stage import say
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
+    from flows.history_view import HistoryView
     from flows.stage_change import StageMove
-    from tasks.reports.document import Report
+    from flows.version_diff import VersionDiff
+    from flows.version_view import VersionView
 
+ReportT = TypeVar("ReportT", bound=Report)
 VersionArgument = Annotated[
     str, typer.Argument(metavar="VERSION", help="v3, 3, v3.0.0, or how the release's digest begins.")
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in the history for good.")]
 WhoOption = Annotated[str | None, typer.Option("--who", metavar="NAME", help="Who decided; default: git's user.name.")]
+
+
+class Fault(Report):
+    """What `--json` prints where there is no answer; the exit code says the same."""
+
+    state: Ended
+    reasons: list[str]
 
 
 def add_registry_commands(app: typer.Typer) -> None:
@@ -43,13 +58,15 @@ def history(
     from flows.stage_history import parse_moment, stage_history
     from flows.versions import versions
 
-    moment = None if at is None else parse_moment(at)
-    here, params = _opened(workspace)
-    notes = settle_pointer(here, here.store(params.publish.store))
-    for note in notes:
-        say(note, "warning")
-    view = history_view(stage_history(here.root), versions(here.root), notes, moment)
-    _print(view, history_text(view), as_json)
+    def told() -> HistoryView:
+        moment = None if at is None else parse_moment(at)
+        here, params = _opened(workspace)
+        notes = settle_pointer(here, here.store(params.publish.store))
+        for note in notes:
+            say(note, "warning")
+        return history_view(stage_history(here.root), versions(here.root), notes, moment)
+
+    _answer(told, history_text, as_json)
 
 
 def show(version: VersionArgument, as_json: JsonOption = False, workspace: WorkspaceOption = None) -> None:
@@ -59,10 +76,12 @@ def show(version: VersionArgument, as_json: JsonOption = False, workspace: Works
     from flows.version_view import view_of
     from flows.versions import among, versions
 
-    here, params = _opened(workspace)
-    known = versions(here.root)
-    view = view_of(here, params, among(known, version), known, stage_history(here.root))
-    _print(view, show_text(view), as_json)
+    def shown() -> VersionView:
+        here, params = _opened(workspace)
+        known = versions(here.root)
+        return view_of(here, params, among(known, version), known, stage_history(here.root))
+
+    _answer(shown, show_text, as_json)
 
 
 def diff(
@@ -78,11 +97,12 @@ def diff(
     from flows.version_view import view_of
     from flows.versions import among, versions
 
-    here, params = _opened(workspace)
-    known, changes = versions(here.root), stage_history(here.root)
-    views = [view_of(here, params, among(known, text), known, changes) for text in (old, new)]
-    found = diff_of(here, *views)
-    _print(found, diff_text(found), as_json)
+    def found() -> VersionDiff:
+        here, params = _opened(workspace)
+        known, changes = versions(here.root), stage_history(here.root)
+        return diff_of(here, *(view_of(here, params, among(known, text), known, changes) for text in (old, new)))
+
+    _answer(found, diff_text, as_json)
 
 
 def promote(
@@ -98,12 +118,16 @@ def promote(
     """Put a published version into production. Exit code 2: its verdict does not allow it."""
     from flows.actor import actor_of
     from flows.promotion import catch_up, promotion
+    from flows.stage_change import move_text
 
-    here, params = _opened(workspace)
-    for line in catch_up(here, params):
-        say(line, "warning")
-    move = promotion(here, params, version, reason, actor_of(here.root, who), force)
-    _tell(here, params, move, as_json)
+    def moved() -> StageMove:
+        here, params = _opened(workspace)
+        by = actor_of(here.root, who)
+        for line in catch_up(here, params):
+            say(line, "warning")
+        return promotion(here, params, version, reason, by, force)
+
+    _tell(workspace, _answer(moved, move_text, as_json))
 
 
 def rollback(
@@ -118,10 +142,13 @@ def rollback(
     """Put an earlier release back into production, after checking that it holds."""
     from flows.actor import actor_of
     from flows.rollback import rolled_back
+    from flows.stage_change import move_text
 
-    here, params = _opened(workspace)
-    move = rolled_back(here, params, reason, actor_of(here.root, who), version)
-    _tell(here, params, move, as_json)
+    def moved() -> StageMove:
+        here, params = _opened(workspace)
+        return rolled_back(here, params, reason, actor_of(here.root, who), version)
+
+    _tell(workspace, _answer(moved, move_text, as_json))
 
 
 def _opened(workspace: Path | None) -> tuple[Workspace, Params]:
@@ -129,15 +156,35 @@ def _opened(workspace: Path | None) -> tuple[Workspace, Params]:
     return here, load_params(here.params)
 
 
-def _tell(here: Workspace, params: Params, move: StageMove, as_json: bool) -> None:
-    from flows.remote_registry import lags_behind
-    from flows.stage_change import move_text
+def _answer(ask: Callable[[], ReportT], text: Callable[[ReportT], str], as_json: bool) -> ReportT:
+    """Print what a command found, or with --json how it failed, and then end."""
+    if not as_json:
+        report = ask()
+        print(text(report), flush=True)
+        return report
+    found: list[ReportT] = []
 
-    _print(move, move_text(move), as_json)
-    remote = params.publish.git_remote
-    if move.moved and lags_behind(here.root, remote):
-        say(f"git's remote {remote} does not know of it yet; `graft push` tells it")
+    def asked() -> Report:
+        found.append(ask())
+        return found[0]
+
+    answer, code = answer_of(asked, lambda state, reasons: Fault(state=state, reasons=reasons))
+    print(answer.to_json(), end="", flush=True)
+    if found:
+        return found[0]
+    if isinstance(answer, Fault) and answer.state != "interrupted":
+        say(f"graft: {'; '.join(answer.reasons)}", "error")
+    sys.exit(code)
 
 
-def _print(document: Report, text: str, as_json: bool) -> None:
-    print(document.to_json() if as_json else f"{text}\n", end="", flush=True)
+def _tell(workspace: Path | None, move: StageMove) -> None:
+    """After the answer, which nobody shall wait for: the remote learns of a change."""
+    from flows.change_push import tell_remote
+    from flows.stage_change import LOST
+
+    here, params = _opened(workspace)
+    told = tell_remote(here, params, move.change)
+    for line in told.lines:
+        say(line, "warning")
+    if not told.stands:
+        raise NotPromotable(LOST)

@@ -19,6 +19,8 @@ from tasks.release import MANIFEST
 from tasks.reports.document import Report
 from tasks.stage import say
 
+LOST = "it did not last: another machine had changed production first; `graft history` shows what is live"
+
 
 @dataclass(frozen=True)
 class Wish:

@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 from registry_scene import Scene, make_scene
 
-from flows import events, stage_news
+from flows import events, stage_change, stage_news
 from flows.cli import main
 from flows.events import Kind
+from flows.prod_pointer import read_prod
+from flows.pushing import fetch_state, push_pending
+from flows.settled_pointer import settle_pointer
+from flows.stage_history import stage_history
 from tasks.errors import WorkspaceError
 
 
@@ -112,6 +116,13 @@ def test_a_mistake_ends_in_one_message(scene: Scene, graft: Any, arguments: list
     assert (said.code, said.out) == (code, "")
     assert message in said.err
     assert len(scene.history()) == 1
+    if "Missing" in message:
+        return
+    told = graft(*arguments, "--json")
+    assert (told.code, list(told.json)) == (code, ["schema_version", "state", "reasons"])
+    assert told.json["state"] == {1: "failed", 2: "refused"}[code]
+    assert message in told.json["reasons"][0]
+    assert message in told.err
 
 
 @pytest.mark.parametrize("command", [["history"], ["show", "v1"], ["diff", "v1", "v2"]])
@@ -205,5 +216,56 @@ def test_a_remote_that_does_not_answer_delays_no_promotion_for_ever(scene: Scene
     said = graft("promote", "v1", "--reason", "x")
     assert said.code == 0
     assert "what other machines published is not known: origin did not give its registry" in said.err
-    assert "git's remote origin does not know of it yet; `graft push` tells it" in said.err
+    assert "not pushed: " in said.err
+    assert "git's remote origin does not know of it yet, `graft push` tells it" in said.err
     assert graft("show", "v1", "--json").json["pushed"] is False
+
+
+def test_a_promotion_and_a_rollback_reach_the_remote_by_themselves(scene: Scene, graft: Any) -> None:
+    remote = scene.folder / "remote.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    subprocess.run(["git", "remote", "add", "origin", str(remote)], cwd=scene.root, check=True)
+    for seed in (1, 2):
+        scene.publish(seed)
+        said = graft("promote", f"v{seed}", "--reason", "x")
+        assert (said.code, said.err) == (0, "")
+    assert [change.version for change in stage_history(remote)] == [1, 2]
+    assert graft("rollback", "--reason", "x", "--json").json["moved"] is True
+    assert [change.version for change in stage_history(remote)] == [1, 2, 1]
+
+
+def test_a_promotion_that_another_machine_beat_to_the_remote_is_refused_and_undone(
+    scene: Scene, graft: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = scene.folder / "remote.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    other = make_scene(tmp_path.resolve() / "other")
+    for one in (scene, other):
+        subprocess.run(["git", "remote", "add", "origin", str(remote)], cwd=one.root, check=True)
+    scene.publish(1)
+    graft("promote", "v1", "--reason", "x")
+    fetch_state(other.workspace, other.params)
+    other.publish(1)
+    faster, late = other.publish(2), scene.publish(3)
+    settle_pointer(other.workspace, other.store)
+    change_stage = stage_change.change_stage
+
+    def beaten(*arguments: Any) -> Any:
+        if arguments[0] == other.root:
+            return change_stage(*arguments)
+        other.promote("v2")
+        assert push_pending(other.workspace, other.params).pushed
+        return change_stage(*arguments)
+
+    scene.publish(2)  # Its release only: the version is the other machine's once that is known.
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.promotion.change_stage", beaten)
+        said = graft("promote", late.manifest_sha256, "--reason", "x")
+    assert said.code == 2
+    assert "is not in production: v2 had taken over on another machine (by Ann)" in said.err
+    assert "it did not last: another machine had changed production first" in said.err
+    assert "followed the registry: v2 (change 2, by Ann) is in production now" in said.err
+    assert [change.manifest_sha256 for change in scene.history()][1:] == [faster.manifest_sha256]
+    shown = read_prod(scene.store)
+    assert shown is not None
+    assert shown.manifest_sha256 == faster.manifest_sha256
