@@ -50,6 +50,7 @@ def push(repo: Any, commit: str, remote: str | None) -> int:
     for out in _outs(repo, commit):
         groups.setdefault((out.remote or remote, out.legacy), []).append(out)
     sent = 0
+    repo.cloud.get_remote(remote, "push")  # an unknown one is a fault for a commit without outs, too
     for (name, legacy), outs in groups.items():
         cache = repo.cache.legacy if legacy else repo.cache.local
         there = repo.cloud.get_remote_odb(name, "push", "md5-dos2unix" if legacy else "md5")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
-from flows.state import in_git
+from flows.state import IDENTITY, in_git
 from tasks.errors import WorkspaceError
 
 
@@ -37,6 +38,11 @@ def check_identity(root: Path) -> None:
     ]
     if missing:
         raise WorkspaceError(f"git does not know who publishes from {root}; run `{' && '.join(missing)}`")
+
+
+def stand_in(root: Path) -> Mapping[str, str]:
+    """Variables under which git makes a tag or commit of ours where it knows nobody: Graft's own name, else none."""
+    return {} if _answer(root, "var", "GIT_COMMITTER_IDENT") and _answer(root, "var", "GIT_AUTHOR_IDENT") else IDENTITY
 
 
 def _named_by_environment(field: str) -> bool:

@@ -19,7 +19,15 @@ from flows.bounded_commands import Ended, git_remotely
 from flows.data_push import dvc_store, push_data, unsent_records
 from flows.journal import HISTORY, VERSIONS, Journal
 from flows.records import StageChange, VersionRecord
-from flows.registry_refs import HEADS, TAGS, complete, local_refs, own_records, registry_lock, registry_tags_of
+from flows.registry_refs import (
+    HEADS,
+    TAGS,
+    completed_if_possible,
+    local_refs,
+    own_records,
+    registry_lock,
+    registry_tags_of,
+)
 from flows.registry_tags import artifact_name, version_tag
 from flows.remote_registry import pushed_versions, seen_at
 from flows.remote_tries import NotPushed, Patience, tried
@@ -95,7 +103,7 @@ def push_pending(workspace: Workspace, params: Params) -> Pushed:
         WorkspaceError, StageInputError: the registry here cannot be read. What goes wrong with the remotes is told.
     """
     root, store = workspace.root, dvc_store(workspace, params)
-    for line in complete(root):
+    for line in completed_if_possible(root):
         say(line)
     remote = params.publish.git_remote if params.publish.git_remote in git_remotes(root) else None
     if store is None and remote is None:
@@ -282,7 +290,7 @@ def _take_over(root: Path, remote: str, seconds: float) -> None:
         # The remote's tags are the ones that everybody sees. What fails costs only the stage tags on those commits.
         specs = [f"+{TAGS}{name}{mark}*:{TAGS}{name}{mark}*" for name in sorted(names) for mark in ("@v", "#")]
         git_remotely(root, seconds, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", remote, *specs)
-    complete(root)
+    completed_if_possible(root)
 
 
 def _merged(root: Path, theirs: str) -> list[str]:

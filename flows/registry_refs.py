@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from flows.run_branch import KEEPING
 from flows.run_claims import BRANCHES
 from flows.state import run_git
 from flows.versions import version_name, versions
+from tasks.errors import GraftError
+from tasks.stage import say
 from tasks.workspace import Workspace
 
+NOTHING = "0" * 40
 HEADS, TAGS = "refs/heads/", "refs/tags/"
 ABANDONED = timedelta(days=1)
 """After it a held commit that no version names belongs to a run that died before it was registered."""
@@ -73,6 +77,15 @@ def _is_own(record: VersionRecord, refs: Mapping[str, LocalRef]) -> bool:
     return f"{HEADS}{record.branch}" in refs or f"{KEEPING}{record.run_id}" in refs
 
 
+def completed_if_possible(root: Path) -> list[str]:
+    """`complete`, where branches and tags that cannot be made must not keep the registry from anybody."""
+    try:
+        return complete(root)
+    except GraftError as err:
+        say(f"branches and tags of versions could not be brought into step with the registry: {err}", "warning")
+        return []
+
+
 @contextmanager
 def registry_lock(root: Path) -> Iterator[None]:
     """One process at a time moves branches and tags: git itself fails where two want one ref."""
@@ -103,8 +116,10 @@ def _completed(root: Path) -> list[str]:
         branch, keeping = f"{HEADS}{record.branch}", f"{KEEPING}{record.run_id}"
         if f"{TAGS}{version_tag(record)}" not in refs:
             tag_version(root, record)
-        if branch not in refs or refs[branch].commit != record.commit:
-            run_git(root, "update-ref", branch, str(record.commit))
+        if branch not in refs:
+            run_git(root, "update-ref", branch, str(record.commit), NOTHING)
+        elif _is_former(root, refs[branch].commit, record):
+            run_git(root, "update-ref", branch, str(record.commit), refs[branch].commit, check=False)
         if keeping in refs:
             # Last: what it holds is reachable by the others now.
             run_git(root, "update-ref", "-d", keeping)
@@ -112,6 +127,19 @@ def _completed(root: Path) -> list[str]:
     _drop_abandoned(root, refs, {record.run_id for record in records})
     _tag_stages(root, records)
     return lines
+
+
+def _is_former(root: Path, commit: str, record: VersionRecord) -> bool:
+    """Whether a commit is the version's own from before it got another number; all else on a branch is somebody's."""
+    if commit == record.commit:
+        return False
+    told = [
+        run_git(root, "show", "--no-patch", "--format=%T %P%n%B", one, check=False)
+        for one in (commit, str(record.commit))
+    ]
+    number = re.compile(rf"^(Publish {re.escape(record.name)} )v[0-9]+: ", re.MULTILINE)
+    was, now = (number.sub(r"\1", one.stdout.decode(errors="replace"), count=1) for one in told)
+    return not any(one.returncode for one in told) and was == now
 
 
 def _without_contradictions(root: Path, records: Sequence[VersionRecord]) -> dict[str, LocalRef]:
@@ -124,7 +152,7 @@ def _without_contradictions(root: Path, records: Sequence[VersionRecord]) -> dic
     for name, commit in commits.items():
         found = refs.get(f"{TAGS}{name}")
         if found is not None and found.commit != commit:
-            run_git(root, "update-ref", "-d", found.name)
+            run_git(root, "update-ref", "-d", found.name, found.target, check=False)
             del refs[found.name]
     return refs
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.git_user import stand_in
 from flows.records import StageChange, VersionRecord
 from flows.state import run_git
 from flows.versions import version_name, versions
@@ -94,5 +95,5 @@ def _tag(root: Path, name: str, commit: str, message: str, at: str) -> None:
         f"{commit}\n".encode()
     ):
         return
-    dated = {"GIT_COMMITTER_DATE": at}
+    dated = {**stand_in(root), "GIT_COMMITTER_DATE": at}
     run_git(root, "tag", "--annotate", "--no-sign", "--force", "--message", message, name, commit, env=dated)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from flows.git_user import stand_in
 from flows.params_file import round_trip_yaml
 from flows.registry_tags import artifact_name
 from flows.run_claims import BRANCHES
@@ -60,7 +61,7 @@ def recommitted(root: Path, commit: str, message: str) -> str:
     """The same tree and parents under another message."""
     parents = _word(run_git(root, "show", "--no-patch", "--format=%P", commit)).split()
     above = [word for parent in parents for word in ("-p", parent)]
-    return _word(run_git(root, "commit-tree", f"{commit}^{{tree}}", *above, "-m", message))
+    return _word(run_git(root, "commit-tree", f"{commit}^{{tree}}", *above, "-m", message, env=stand_in(root)))
 
 
 def _tree(workspace: Workspace, params: Params) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from tasks.errors import WorkspaceError
 
 REF = "refs/graft/state"
-_IDENTITY = {
+IDENTITY = {
     f"GIT_{role}_{field}": value
     for role in ("AUTHOR", "COMMITTER")
     for field, value in (("NAME", "graft"), ("EMAIL", "graft@localhost"))
 }
+"""Whose commits are nobody's own work: what Graft remembers."""
 _NOBODY = "0" * 40
 _DURABLE = ("-c", "core.fsync=loose-object,reference")
 """git flushes neither by itself: after a power cut `prod`, which is flushed, would show what no history knows."""
@@ -86,7 +87,7 @@ class StateRef:
             self._git("update-index", "--add", "--index-info", data=lines.encode(), env=index)
             tree = self._git("write-tree", env=index).stdout.decode().strip()
         above = ["-p", parent] if parent else []
-        return self._git("commit-tree", tree, *above, "-m", message, env=_IDENTITY).stdout.decode().strip()
+        return self._git("commit-tree", tree, *above, "-m", message, env=IDENTITY).stdout.decode().strip()
 
     def move(self, commit: str, expected: str | None, message: str) -> None:
         """Have the ref point to a commit, if it is at `expected` still.

@@ -385,6 +385,22 @@ def test_a_commit_that_was_never_registered_is_let_go_after_a_day(machine: Machi
     assert machine.git("for-each-ref", "--format=%(refname)", KEEPING) == f"{KEEPING}just-now"
 
 
+def test_what_a_person_committed_on_a_run_branch_stays_where_it_is(machine: Machine) -> None:
+    machine.release("one")
+    record = machine.publish(RUN).version
+    branch = f"refs/heads/{record.branch}"
+    theirs = machine.git("commit-tree", f"{record.commit}^{{tree}}", "-p", str(record.commit), "-m", "Look closer")
+    machine.git("update-ref", branch, theirs)
+    complete(machine.root)
+    assert machine.git("rev-parse", branch) == theirs
+    machine.release("two")
+    machine.publish("20261122T101500-1a2b3c4d")
+    assert machine.git("rev-parse", branch) == theirs
+    machine.git("update-ref", branch, "HEAD")
+    complete(machine.root)
+    assert machine.git("rev-parse", branch) == machine.git("rev-parse", "HEAD")
+
+
 def test_a_run_branch_that_was_cleaned_up_does_not_come_back(machine: Machine) -> None:
     machine.release("one")
     record = machine.publish(RUN).version

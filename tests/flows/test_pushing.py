@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from publishing_scene import Machine, clone, git, make_machine, make_remote, no_identity
+from publishing_scene import Machine, as_user, clone, git, make_machine, make_remote, no_identity
 from test_publication import killed_at
 
 from flows import pushing
@@ -174,6 +174,68 @@ def test_a_promotion_that_two_machines_tagged_each_for_itself_is_pushed_all_the_
     bob.release("two")
     assert bob.publish(DAY).pushed
     assert_whole(remote)
+
+
+def test_a_branch_with_a_persons_commit_stays_where_its_version_gets_another_number(
+    ada: Machine, bob: Machine, remote: Path
+) -> None:
+    for machine, run in ((ada, NIGHT), (bob, DAY)):
+        machine.git("remote", "set-url", "origin", f"{remote}.away")
+        machine.release(run)
+        machine.publish(run)
+    bob.release(NOON)
+    bob.publish(NOON)
+    former = [str(record.commit) for record in versions(bob.root)]
+    theirs = bob.git("commit-tree", f"{former[0]}^{{tree}}", "-p", former[0], "-m", "Look closer")
+    bob.git("update-ref", f"refs/heads/graft/run/{DAY}", theirs)
+    for machine in (ada, bob):
+        machine.git("remote", "set-url", "origin", str(remote))
+        assert push_pending(machine.workspace, machine.params).pushed
+    assert published(bob.root) == [(1, NIGHT), (2, DAY), (3, NOON)]
+    assert bob.git("rev-parse", f"graft/run/{DAY}") == theirs
+    assert bob.git("rev-parse", f"graft/run/{NOON}") == versions(bob.root)[2].commit != former[1]
+    assert_whole(remote)
+
+
+def nameless(machine: Machine) -> None:
+    machine.git("config", "--unset", "user.name")
+    machine.git("config", "--unset", "user.email")
+    machine.git("config", "user.useConfigOnly", "true")
+
+
+def test_without_an_identity_what_others_published_is_taken_over_tagged_and_pushed_all_the_same(
+    ada: Machine, bob: Machine, remote: Path
+) -> None:
+    ada.release("one")
+    ada.publish(NIGHT)
+    assert fetch_state(bob.workspace, bob.params) is None
+    promote(bob, 1)
+    nameless(bob)
+    assert push_registry(bob.workspace, bob.params) is None
+    assert "graft <graft@localhost>" in git(remote, "cat-file", "tag", "Small-model-no-1#prod#1")
+    bob.git("remote", "set-url", "origin", f"{remote}.away")
+    as_user(bob.root, "Bob")
+    bob.release("two")
+    bob.publish(DAY)
+    ada.release("three")
+    ada.publish(NOON)
+    nameless(bob)
+    bob.git("remote", "set-url", "origin", str(remote))
+    assert push_pending(bob.workspace, bob.params).pushed
+    assert published(remote) == [(1, NIGHT), (2, NOON), (3, DAY)]
+    assert_whole(remote)
+
+
+def test_a_tag_that_cannot_be_made_keeps_no_registry_from_anybody(
+    ada: Machine, bob: Machine, remote: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ada.release("one")
+    ada.publish(NIGHT)
+    promote(ada, 1)
+    ada.git("tag", "Small-model-no-1#prod#1/mine")
+    assert push_registry(ada.workspace, ada.params) is None
+    assert Journal(remote, HISTORY, StageChange).read()[0].version == 1
+    assert "branches and tags of versions could not be brought into step" in capsys.readouterr().err
 
 
 def test_a_tag_of_somebody_elses_making_is_named(ada: Machine, remote: Path) -> None:
