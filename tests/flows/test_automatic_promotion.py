@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from registry_scene import Scene, make_scene
 from small_workspace import change_params
 
 from flows.automatic_promotion import Answer, Approve, obstacle, promote_if_allowed
+from flows.pushing import push_pending
 from flows.records import VersionRecord
+from flows.stage_history import stage_history
 
 
 @pytest.fixture
@@ -133,3 +136,59 @@ def test_a_server_that_fails_while_asking_leaves_the_version_published(scene: Sc
 
     assert promoted(scene, scene.publish(1), broken) == "nobody could be asked (ConnectionError: gone)"
     assert live(scene) is None
+
+
+def with_remote(scene: Scene, folder: Path) -> Path:
+    remote = folder / "remote.git"
+    if not remote.is_dir():
+        subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    subprocess.run(["git", "remote", "add", "origin", str(remote)], cwd=scene.root, check=True)
+    return remote
+
+
+def test_other_machines_know_of_it_at_once(scene: Scene, tmp_path: Path) -> None:
+    remote = with_remote(scene, tmp_path)
+    assert promoted(scene, scene.publish(1)) is None
+    assert [change.version for change in stage_history(remote)] == [1]
+
+
+def test_what_another_machine_promoted_while_the_run_worked_is_known_before_it_promotes(
+    scene: Scene, tmp_path: Path
+) -> None:
+    other = make_scene(tmp_path.resolve() / "other")
+    for one in (scene, other):
+        with_remote(one, tmp_path)
+    late = scene.publish(1)
+    faster = other.publish(2)
+    other.promote("v1")
+    assert push_pending(other.workspace, other.params).pushed
+    why_not = promoted(scene, late)
+    assert why_not is not None
+    assert "was judged against no champion (nothing was in production), production is v1" in why_not
+    assert [change.manifest_sha256 for change in scene.history()] == [faster.manifest_sha256]
+
+
+def test_while_a_person_thinks_another_machine_may_promote(scene: Scene, tmp_path: Path) -> None:
+    change_params(scene.workspace, {"promotion": {"approval": True}})
+    other = make_scene(tmp_path.resolve() / "other")
+    for one in (scene, other):
+        with_remote(one, tmp_path)
+
+    def thinking(_: VersionRecord) -> Answer:
+        other.publish(2)
+        other.promote("v1")
+        push_pending(other.workspace, other.params)
+        return Answer(True, "Grace", "looks right")
+
+    assert "production is v1" in str(promoted(scene, scene.publish(1), thinking))
+    assert [change.actor for change in scene.history()] == ["Ann"]
+
+
+def test_a_remote_that_does_not_answer_keeps_nobody_from_promoting(
+    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_remote(scene, tmp_path).rename(tmp_path / "away")
+    assert promoted(scene, scene.publish(1)) is None
+    said = capsys.readouterr().err
+    assert "what other machines published is not known: origin did not give its registry" in said
+    assert "not pushed: origin did not give its registry" in said

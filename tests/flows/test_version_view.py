@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 from registry_scene import Scene, estimate, make_scene, make_servable
 
-from flows.promotion import holds_against_best
+from flows.promotion import holds_against_best, outdated_verdict
 from flows.records import VersionRecord
 from flows.release_items import items_bytes, items_path
 from flows.state import StateRef
@@ -21,9 +22,12 @@ from flows.version_diff_text import diff_text
 from flows.version_text import show_text
 from flows.version_view import VersionView, view_of
 from flows.versions import find_version, versions
-from tasks.reports import EvaluatedDigests, EvaluationReport, PairedComparison, PairedCounts, Verdict
+from tasks.errors import NotPromotable
+from tasks.params import load_params
+from tasks.reports import EvaluatedDigests, EvaluationReport, PairedComparison, PairedCounts, Verdict, write_bytes
 from tasks.reports.comparison import Against
 from tasks.reports.manifest import Manifest
+from tasks.workspace import Workspace
 
 PARAMS = b"schema_version: 2\ndata: {path: data/raw}\nadapt: {method: {name: linear_probe, head: %s}}\n"
 
@@ -246,6 +250,58 @@ def test_an_equivalent_version_is_judged_again_as_gate_would_with_its_runs_own_r
     comparisons = compared("champion", 12, 8), compared("best", 12, lost)
     version = with_commit(scene, 1, PARAMS % b"ridge", *comparisons, outcome="equivalent", promotable=False)
     assert holds_against_best(scene.root, version) is holds
+
+
+def with_rule(scene: Scene, rule: str) -> None:
+    scene.workspace.params.write_text(f"schema_version: 2\ngate: {{champion: {rule}}}\n")
+
+
+STRICT, LOOSE = "{alpha: 0.001}", "{alpha: 0.2, margin: 0.05, test_set_uses: 1}"
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "may"),
+    [(LOOSE, STRICT, False), (LOOSE, LOOSE, True), (STRICT, LOOSE, True), (LOOSE, "{refuse: []}", True)],
+)
+def test_a_version_that_was_judged_by_another_rule_is_judged_by_todays_too(
+    scene: Scene, then: str, now: str, may: bool
+) -> None:
+    scene.publish(1)
+    scene.promote("v1")
+    params = f"schema_version: 2\ngate: {{champion: {then}}}\n".encode()
+    version = with_commit(scene, 2, params, compared("champion", 40, 15))
+    with_rule(scene, now)
+    fault = outdated_verdict(scene.workspace, scene.params, version)
+    if may:
+        assert fault is None
+        assert not scene.promote("v2").forced
+        return
+    assert fault is not None
+    assert fault.startswith(
+        "v2 was judged by another gate.champion than params.yaml has now, and by this one it is not"
+    )
+    assert "accuracy gained +0.006 over v1" in fault
+    assert fault.endswith("--force promotes it all the same, and is marked for ever")
+    with pytest.raises(NotPromotable, match="v2 was judged by another gate"):
+        scene.promote("v2")
+    assert scene.promote("v2", force=True).forced
+
+
+def test_a_run_with_a_rule_of_its_own_is_judged_by_the_checkouts(scene: Scene, tmp_path: Path) -> None:
+    scene.publish(1)
+    scene.promote("v1")
+    version = with_commit(
+        scene, 2, f"schema_version: 2\ngate: {{champion: {LOOSE}}}\n".encode(), compared("champion", 40, 15)
+    )
+    with_rule(scene, STRICT)
+    tree = scene.root / ".graft" / "worktrees" / "run"
+    subprocess.run(["git", "commit", "--quiet", "--allow-empty", "-m", "Start"], cwd=scene.root, check=True)
+    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree)], cwd=scene.root, check=True)
+    write_bytes(tree / ".graft" / "home", f"{scene.root}\n".encode())
+    (tree / "params.yaml").write_text(f"schema_version: 2\ngate: {{champion: {LOOSE}}}\n")
+    run = Workspace(tree)
+    assert run.home == scene.root
+    assert "v2 was judged by another" in str(outdated_verdict(run, load_params(run.params), version))
 
 
 def test_the_verdict_in_a_view_is_the_one_that_export_put_into_the_release(scene: Scene) -> None:
