@@ -71,7 +71,8 @@ class Checkpoints:
         if best is not None and not self._write(f"best-{state['best']}", best):
             return
         if self._write("state", {**state, "judged": len(judged)}):
-            self._remove(but={"state", f"best-{state['best']}", *names})
+            # Another process may be doing the same training, and have finished it.
+            self._remove(but={"outcome", "state", f"best-{state['best']}", *names})
 
     def finish(self, outcome: dict[str, Any]) -> None:
         if self._write("outcome", outcome):

@@ -55,10 +55,15 @@ def interrupted(folder: Path, after_epochs: int, items: TrainingItems, **setting
 
 @pytest.fixture(scope="module")
 def deaths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    program = Path(__file__).with_name("training_deaths.py")
+    return told_by("training_deaths.py", tmp_path_factory.mktemp("deaths"), *POINTS)
+
+
+def told_by(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    """What a program beside this file prints; trainings that fork need a process without threads."""
+    program = Path(__file__).with_name(name)
     paths = os.pathsep.join([str(program.parents[2]), str(program.parents[1]), str(program.parent)])
     done = subprocess.run(
-        [sys.executable, str(program), str(tmp_path_factory.mktemp("deaths")), *POINTS],
+        [sys.executable, str(program), str(folder), *arguments],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -79,6 +84,25 @@ def test_a_killed_training_ends_in_the_same_bits(deaths: dict[str, Any], point: 
     if resumed["state"]:
         assert resumed == {key: value for key, value in undisturbed.items() if key != "steps"}
     assert {**resumed, "state": {}, "steps": all_steps} == {**undisturbed, "state": {}}
+
+
+def test_the_same_training_in_processes_at_once_ends_in_the_same_bits_in_each(tmp_path: Path) -> None:
+    told = told_by("training_at_once.py", tmp_path)
+    assert told["codes"] == [0, 0, 0]
+    assert told["at once"] == dict.fromkeys(["fast", "as fast", "slow"], told["alone"])
+    assert (told["found"], told["steps of found"]) == (told["alone"], 0)
+
+
+def test_where_another_process_cleared_the_best_weights_away_training_starts_anew(tmp_path: Path) -> None:
+    ahead, behind = Checkpoints(tmp_path), Checkpoints(tmp_path)
+    weights = {"weight": torch.ones(1)}
+    behind.keep({"best": 1}, weights)
+    ahead.keep({"best": 2}, weights)
+    behind.keep({"best": 1}, None)
+    assert Checkpoints(tmp_path).state() is None
+    ahead.finish({"value": 1})
+    behind.keep({"best": 1}, None)
+    assert Checkpoints(tmp_path).outcome() == {"value": 1}
 
 
 def test_what_was_killed_had_something_to_lose(deaths: dict[str, Any]) -> None:
