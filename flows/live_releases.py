@@ -12,7 +12,9 @@ from flows.records import PROD, StageChange
 from flows.stage_history import stage_history, to_fall_back_to
 from flows.state import in_git
 from flows.store import INCOMING, LEAVING, releases_of
-from tasks.errors import GraftError
+from flows.versions import versions
+from tasks.errors import GraftError, ParamsError, ReleaseError
+from tasks.params import load_params
 from tasks.release import MANIFEST, manifest_sha256
 from tasks.workspace import Workspace
 
@@ -32,7 +34,8 @@ def stored_releases(workspace: Workspace, store: Path) -> list[Holding]:
 
 
 def reasons_to_stay(workspace: Workspace, store: Path) -> dict[str, str]:
-    """Why each release that must stay does, by digest: live, before a live one, standing, or among the newest two.
+    """Why each release that must stay does, by digest: live, before a live one, the best so far, waiting for a
+    promotion over a live one, standing, or among the newest two.
 
     All of them, where git cannot tell which was live before.
     """
@@ -40,8 +43,18 @@ def reasons_to_stay(workspace: Workspace, store: Path) -> dict[str, str]:
     reasons = dict.fromkeys(present[-NEWEST:], f"one of the newest {NEWEST}")
     try:
         history = stage_history(workspace.root) if in_git(workspace.root) else []
+        known = versions(workspace.root) if in_git(workspace.root) else []
+        best = _best(workspace, store, present)
     except GraftError as err:
         return dict.fromkeys(present, f"which release was live before cannot be told: {' '.join(str(err).split())}")
+    once = {change.manifest_sha256 for change in history}
+    live = {digest for _, digest in pointers(store)} | {change.manifest_sha256 for change in history[-1:]}
+    for version in known:
+        judged_now = version.champion in live if live else version.champion is None
+        fit = version.promotable or version.outcome == "equivalent"
+        if judged_now and fit and version.manifest_sha256 not in once:
+            reasons[version.manifest_sha256] = "its verdict is about what is live: it can be promoted"
+    reasons |= dict.fromkeys(best, "the most accurate version that was in production: runs are compared with it")
     for pointer, digest in pointers(store):
         # By date where history does not know the release, or nothing before it.
         before = _fallback(history, digest, present) or _before(present, digest)
@@ -53,6 +66,22 @@ def reasons_to_stay(workspace: Workspace, store: Path) -> dict[str, str]:
         if (workspace.release / MANIFEST).is_file():
             reasons[manifest_sha256(workspace.release)] = "this workspace's standing release"
     return reasons | {digest: f"{pointer} names it" for pointer, digest in pointers(store)}
+
+
+def _best(workspace: Workspace, store: Path, present: Sequence[str]) -> set[str]:
+    """What a run that starts now is held against beside the champion, and the best of any split."""
+    from flows.best_version import most_accurate
+    from flows.champion_pin import wanted_pin
+
+    found = set()
+    if in_git(workspace.root):
+        for _, digest in pointers(store):
+            best = most_accurate(workspace.root, digest, lambda one: one.manifest_sha256 in present)
+            found |= {best.manifest_sha256} if best else set()
+        with suppress(ReleaseError, ParamsError):  # Of a pointer or params that are to be mended before any run.
+            pin = wanted_pin(workspace, load_params(workspace.params))
+            found |= {pin.best.manifest_sha256} if pin.best else set()
+    return found
 
 
 def pointers(store: Path) -> Iterator[tuple[str, str]]:
