@@ -131,6 +131,13 @@ class ServerDesk:
         done = subprocess.run(["git", *arguments], cwd=self.desk.root, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
+    def commit_on_a_branch(self, branch: str, settings: dict[str, Any]) -> None:
+        """params.yaml with other settings, committed; the checkout goes back to where it was."""
+        self.git("checkout", "--quiet", "-b", branch)
+        change_params(self.desk.workspace, settings)
+        self.git("commit", "--quiet", "--all", "--message", "Other settings")
+        self.git("checkout", "--quiet", "master")
+
 
 def make_server_desk(folder: Path, graphs_of: Desk | None = None, **settings: Any) -> ServerDesk:
     """A clone with one commit, whose pictures lie outside of it and are read in place."""

@@ -20,7 +20,6 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 from server_desk import ServerDesk, make_server_desk, waited
-from small_workspace import change_params
 
 ADAPT = "deployed-adapt"
 ZOMBIES = "graft: runs that died without a word"
@@ -271,7 +270,7 @@ def test_cancelling_ends_the_stage_and_leaves_no_worktree(server: ServerDesk, re
 def test_a_person_is_asked_before_promotion_and_asked_again_after_a_bad_answer(
     server: ServerDesk, released: dict[str, Any]
 ) -> None:
-    commit_on_a_branch(server, "asking", {"promotion": {"automatic": True, "approval": True, "approval_hours": 1}})
+    server.commit_on_a_branch("asking", {"promotion": {"automatic": True, "approval": True, "approval_hours": 1}})
     settings = {"split": {"seed": 3}, "export": {"licence": "CC0-1.0 or later"}}
     status, run = server.begin(f"{ADAPT}/on-demand", why="a better one", commit="asking", settings=settings)
     assert status == 201
@@ -296,14 +295,6 @@ def test_a_person_is_asked_before_promotion_and_asked_again_after_a_bad_answer(
     assert server.ended(run_id, 120)["name"] == "Released"
     (change,) = json.loads(server.desk.graft("history", "--json").stdout)["changes"]
     assert (change["actor"], change["reason"], change["forced"]) == ("Ada", "looks good", False)
-
-
-def commit_on_a_branch(server: ServerDesk, branch: str, settings: dict[str, Any]) -> None:
-    """params.yaml with other settings, committed; the checkout goes back to where it was."""
-    server.git("checkout", "--quiet", "-b", branch)
-    change_params(server.desk.workspace, settings)
-    server.git("commit", "--quiet", "--all", "--message", "Ask a person")
-    server.git("checkout", "--quiet", "master")
 
 
 @pytest.mark.slow
