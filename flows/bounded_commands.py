@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.redaction import redacted
-from flows.state import MISLEADING
+from flows.state import MISLEADING, NO_HOOKS
 from tasks.errors import WorkspaceError
 
 TAIL_LINES = 5
@@ -91,16 +91,21 @@ def _waited_for(process: subprocess.Popen[bytes], deadline: float) -> bytes | No
 
 
 def git_remotely(root: Path, seconds: float, *arguments: str) -> Ended:
-    """git against a remote: it asks nobody for a password and shows no window for one."""
+    """git against a remote: it asks nobody for a password and shows no window for one, and runs no hook of a person's.
+
+    What GIT_ASKPASS names stays: whoever sets it for git means it, and a worker's answers by itself.
+    """
     inherited = {name: value for name, value in os.environ.items() if name not in MISLEADING}
     unasking = {
         "GIT_TERMINAL_PROMPT": "0",
+        # Goes before core.askPass and SSH_ASKPASS, which are windows on a desktop.
+        "GIT_ASKPASS": os.environ.get("GIT_ASKPASS") or "true",
         "SSH_ASKPASS_REQUIRE": "never",
         "GCM_INTERACTIVE": "never",
         **_ssh(root),
         "LC_ALL": "C",
     }
-    return run_bounded(["git", *arguments], root, seconds, {**inherited, **unasking})
+    return run_bounded(["git", *NO_HOOKS, *arguments], root, seconds, {**inherited, **unasking})
 
 
 def _ssh(root: Path) -> dict[str, str]:

@@ -48,6 +48,11 @@ REGISTRY_SECONDS = 30.0
 ROUNDS = 20
 """How often a push begins anew because another machine was faster; each time one of them wins."""
 TAG_ROUNDS = 2
+PUSH = (
+    *("-c", "push.pushOption=", "push", "--atomic", "--porcelain", "--no-verify", "--no-signed", "--no-follow-tags"),
+    "--recurse-submodules=no",
+)
+"""Whatever a person has set for pushes of their own: nothing but what is named goes, and nothing asks."""
 LONGEST_STEP_ASIDE_SECONDS = 0.5
 _MOVED = ("fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref", "incorrect old")
 
@@ -189,7 +194,7 @@ def _pushed_once(root: Path, remote: str, patience: Patience) -> list[str] | Non
     specs, left = [f"{target}:{name}" for name, target in lacking.items()], partial(patience.seconds, PUSH_SECONDS)
     ended = tried(
         patience,
-        lambda: git_remotely(root, left(), "push", "--atomic", "--porcelain", remote, *specs),
+        lambda: git_remotely(root, left(), *PUSH, remote, *specs),
         unless=_registry_moved,
     )
     if _registry_moved(ended):
@@ -275,7 +280,7 @@ def _fetched(root: Path, remote: str, seconds: float) -> str | None:
 def _fetch(root: Path, remote: str, seconds: float) -> Ended:
     # A pattern, as a remote without a registry is none that fails; pruned, as the remote may be another one now.
     spec = f"+{REF}*:{seen_at(remote)}*"
-    options = ("--prune", "--quiet", "--no-tags", "--no-write-fetch-head")
+    options = ("--prune", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
     return git_remotely(root, seconds, "fetch", *options, remote, spec)
 
 

@@ -19,6 +19,8 @@ from flows.versions import version_name, versions
 
 _STRANGE = re.compile(r"[^A-Za-z0-9_-]+")
 UNNAMED = "model"
+UNSIGNED = ("-c", "tag.forceSignAnnotated=false")
+"""--no-sign alone yields to that setting."""
 
 
 def artifact_name(export_name: str) -> str:
@@ -96,4 +98,5 @@ def _tag(root: Path, name: str, commit: str, message: str, at: str) -> None:
     ):
         return
     dated = {**stand_in(root), "GIT_COMMITTER_DATE": at}
-    run_git(root, "tag", "--annotate", "--no-sign", "--force", "--message", message, name, commit, env=dated)
+    named = ("--message", message, name, commit)
+    run_git(root, "tag", "--annotate", "--no-sign", "--force", *named, env=dated, options=UNSIGNED)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +23,11 @@ IDENTITY = {
 _NOBODY = "0" * 40
 _DURABLE = ("-c", "core.fsync=loose-object,reference")
 """git flushes neither by itself: after a power cut `prod`, which is flushed, would show what no history knows."""
+_LOCK = re.compile(r"Unable to create '(.+\.lock)': File exists")
+LEFT_SECONDS = 60.0
+"""git holds the lock of a ref for milliseconds; one of that age was left by a git that was killed."""
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+"""A person's hooks are for a person's work: one that asks or refuses would stop a run at night."""
 FULL, FREE = "No space left on device", "free some disk, then run again"
 MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
@@ -96,9 +104,16 @@ class StateRef:
             StateMoved: it is not.
             WorkspaceError: it could not be, as on a full disk.
         """
-        moved = self._git("update-ref", "-m", message, REF, commit, expected or _NOBODY, check=False)
+        moved = self._git(
+            "update-ref", "-m", message, REF, commit, expected or _NOBODY, check=False, env={"LC_ALL": "C"}
+        )
         if moved.returncode != 0:
             said = moved.stderr.decode(errors="replace").strip()
+            if lock := _left_lock(said):
+                raise WorkspaceError(
+                    f"{REF} cannot be moved in {self.root}: an interrupted git left {lock}; when no git is at work "
+                    f"there any more, `rm {shlex.quote(str(lock))}`, then run again"
+                )
             # On a full disk git says only that it could not write; another's lock is a ref that is being moved.
             if self.head() == expected and "File exists" not in said:
                 raise WorkspaceError(f"{REF} cannot be moved in {self.root}: {said}; {FREE}")
@@ -108,6 +123,15 @@ class StateRef:
         self, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[bytes]:
         return run_git(self.root, *arguments, data=data, env=env, check=check, options=_DURABLE)
+
+
+def _left_lock(said: str) -> Path | None:
+    """The lock that git found in its way, if it is older than any that is held."""
+    found = _LOCK.search(said)
+    try:
+        return Path(found[1]) if found and time.time() - Path(found[1]).stat().st_mtime > LEFT_SECONDS else None
+    except OSError:
+        return None
 
 
 def in_git(root: Path) -> bool:
@@ -134,7 +158,11 @@ def run_git(
     inherited = {name: value for name, value in os.environ.items() if name not in MISLEADING}
     try:
         done = subprocess.run(
-            ["git", *options, *arguments], cwd=root, input=data, capture_output=True, env={**inherited, **(env or {})}
+            ["git", *NO_HOOKS, *options, *arguments],
+            cwd=root,
+            input=data,
+            capture_output=True,
+            env={**inherited, **(env or {})},
         )
     except OSError as err:
         raise WorkspaceError(f"git cannot be run in {root} ({err.strerror}: {err.filename}); install git") from err

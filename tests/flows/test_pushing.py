@@ -116,7 +116,7 @@ def test_pushing_twice_transfers_nothing_the_second_time(
     real = pushing.git_remotely
 
     def watched(root: Path, seconds: float, *arguments: str) -> object:
-        asked.append(arguments[0])
+        asked.extend(arguments)
         return real(root, seconds, *arguments)
 
     monkeypatch.setattr(pushing, "git_remotely", watched)
@@ -158,6 +158,43 @@ def test_the_registry_alone_is_pushed_within_bounds_and_no_version_before_its_da
     promote(ada, 2)
     assert push_registry(ada.workspace, ada.params) == "the data of v2 are not at DVC's remote yet"
     assert published(remote) == [(1, NIGHT)]
+
+
+HOOKS = ("pre-push", "pre-commit", "commit-msg", "prepare-commit-msg", "post-commit", "reference-transaction")
+
+
+@pytest.mark.parametrize("hooks_path", [True, False])
+def test_a_persons_settings_for_git_neither_stop_nor_widen_what_is_published(
+    ada: Machine, remote: Path, tmp_path: Path, hooks_path: bool
+) -> None:
+    ada.git("tag", "-a", "-m", "a tag of a person's", "holiday")
+    folder = tmp_path / "hooks" if hooks_path else ada.root / ".git" / "hooks"
+    folder.mkdir(exist_ok=True)
+    for name in HOOKS:
+        (folder / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran-$(basename $0)\nexit 1\n")
+        (folder / name).chmod(0o755)
+    settings = {
+        **dict.fromkeys(("commit.gpgSign", "tag.gpgSign", "tag.forceSignAnnotated", "push.gpgSign"), "true"),
+        "gpg.program": "false",
+        "user.signingKey": "nobody",
+        "push.default": "matching",
+        "push.followTags": "true",
+        "push.recurseSubmodules": "check",
+        "push.pushOption": "ci.skip",
+        **({"core.hooksPath": str(folder)} if hooks_path else {}),
+    }
+    for key, value in settings.items():
+        ada.git("config", key, value)
+    ada.release("one")
+    ended = ada.publish(NIGHT)
+    assert (ended.pushed, ended.not_pushed) == (True, None)
+    promote(ada, 1)
+    assert push_registry(ada.workspace, ada.params) is None
+    assert_whole(remote)
+    assert [name for name in refs(remote) if "tags" in name] == [
+        *("refs/tags/Small-model-no-1#prod#1", "refs/tags/Small-model-no-1@v1.0.0")
+    ]
+    assert list(tmp_path.glob("ran-*")) == []
 
 
 def test_a_promotion_that_two_machines_tagged_each_for_itself_is_pushed_all_the_same(
@@ -480,6 +517,23 @@ def listening() -> Iterator[tuple[str, list[bytes]]]:
     server.shutdown()
     thread.join(10)
     server.server_close()
+
+
+def test_no_program_of_a_desktop_is_asked_for_a_password(
+    ada: Machine, listening: tuple[str, list[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = tmp_path / "window"
+    window.write_text(f"#!/bin/sh\ntouch {tmp_path}/shown\necho word\n")
+    window.chmod(0o755)
+    ada.git("remote", "add", "origin", f"http://{listening[0]}/x.git")
+    ada.git("config", "core.askPass", str(window))
+    monkeypatch.setenv("SSH_ASKPASS", str(window))
+    ada.release("one")
+    assert "Authentication failed" in str(ada.publish(NIGHT).not_pushed)
+    assert not (tmp_path / "shown").exists()
+    monkeypatch.setenv("GIT_ASKPASS", str(window))
+    assert push_pending(ada.workspace, ada.params).pushed is False
+    assert (tmp_path / "shown").exists()
 
 
 def test_a_token_in_a_remotes_url_is_in_no_message_nor_git_object(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
-from flows.state import REF, StateMoved, StateRef
+from flows.state import LEFT_SECONDS, REF, StateMoved, StateRef
 from tasks.errors import WorkspaceError
 
 
@@ -175,3 +176,19 @@ def test_what_was_written_is_on_the_disk_before_it_counts(
     commands = {event["sid"]: event["name"] for event in events if event["event"] == "cmd_name"}
     flushed = {commands[event["sid"]] for event in events if event.get("category") == "fsync"}
     assert {"hash-object", "write-tree", "commit-tree", "update-ref"} <= flushed
+
+
+def test_a_lock_that_a_killed_git_left_is_named_with_the_mend_and_a_fresh_one_is_a_race(checkout: Path) -> None:
+    state = StateRef(checkout)
+    head = state.write({"a": b"1"}, "First", None)
+    lock = checkout / ".git" / "refs" / "graft" / "state.lock"
+    lock.touch()
+    with pytest.raises(StateMoved):
+        state.write({"a": b"2"}, "Second", head)
+    os.utime(lock, (lock.stat().st_atime, lock.stat().st_mtime - 2 * LEFT_SECONDS))
+    with pytest.raises(WorkspaceError, match=r"an interrupted git left .*state\.lock; .*`rm .*state\.lock`") as told:
+        state.write({"a": b"2"}, "Second", head)
+    assert not isinstance(told.value, StateMoved)
+    subprocess.run(str(told.value).split("`")[1], shell=True, check=True)
+    state.write({"a": b"2"}, "Second", head)
+    assert state.read("a") == b"2"
