@@ -32,6 +32,7 @@ from flows.registry_tags import artifact_name, version_tag
 from flows.remote_registry import pushed_versions, seen_at
 from flows.remote_tries import NotPushed, Patience, tried
 from flows.run_claims import BRANCHES
+from flows.settled_pointer import settle_pointer
 from flows.state import REF, StateMoved, run_git
 from flows.state_merge import merge_state
 from flows.versions import version_name, versions
@@ -124,9 +125,17 @@ def push_pending(workspace: Workspace, params: Params) -> Pushed:
             if new := set(faults) - (pushed_versions(root, remote) or set()):
                 raise NotPushed("; ".join(faults[digest] for digest in sorted(new)))
             done += _push_refs(root, remote, Patience.of(params))
+            _settle(workspace, params)
     except (NotPushed, GraftError) as err:
         return Pushed(False, str(err), done)
     return Pushed(False, "; ".join(faults.values()), done) if faults else Pushed(True, None, done)
+
+
+def _settle(workspace: Workspace, params: Params) -> None:
+    """Have `prod` show what is live by the registry as it is now; a change of this machine's may have lost."""
+    with suppress(GraftError):  # Whoever reads production next is told.
+        for line in settle_pointer(workspace, workspace.store(params.publish.store), ask=False):
+            say(line, "warning")
 
 
 def push_registry(workspace: Workspace, params: Params, seconds: float = REGISTRY_SECONDS) -> str | None:

@@ -35,9 +35,11 @@ class Settled:
     completed: StageChange | None = None
 
 
-def settle_pointer(workspace: Workspace, store: Path) -> list[str]:
+def settle_pointer(workspace: Workspace, store: Path, ask: bool = True) -> list[str]:
     """Finish a change of production that was interrupted between history and pointer, or came from another machine.
 
+    Args:
+        ask: the remote, for what this history does not know.
     Returns:
         what is to be told of it, one line or none; that pointer and history belong to different checkouts, or that the
         pointer cannot be written, is told here, and left as it is.
@@ -46,7 +48,7 @@ def settle_pointer(workspace: Workspace, store: Path) -> list[str]:
         WorkspaceError, StageInputError: the history cannot be read.
     """
     try:
-        return settle_or_refuse(workspace, store)
+        return settle_or_refuse(workspace, store) if ask else settle_here(workspace.root, store)
     except ForeignPointer as err:
         return [str(err)]
     except OSError as err:
