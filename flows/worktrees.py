@@ -6,7 +6,6 @@ graft/run/<run_id>, and hooks of the repository do not run (`dvc install`'s woul
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -37,7 +36,6 @@ from tasks.reports import write_bytes
 from tasks.stage import say
 from tasks.workspace import Workspace
 
-NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 SHARED = ("runs", "checkpoints")
 """Folders of .graft that a worktree has in common with its checkout: results and logs outlive it, and an interrupted
 training goes on in the next run (its files are named by what determines their content; two writers write the same)."""
@@ -173,7 +171,7 @@ def _belongs(remembered: Path, folder: Path) -> bool:
 def _made(home: Path, claim: RunClaim, named: str) -> Workspace:
     folder, workspace = worktrees_folder(home) / claim.run_id, Workspace(workspace_root(home, claim.run_id))
     where = ("--quiet", "--no-track", "-b", claim.branch, str(folder), claim.commit)
-    run_git(home, "worktree", "add", *where, env=marks(workspace.root, claim.run_id), options=NO_HOOKS)
+    run_git(home, "worktree", "add", *where, env=marks(workspace.root, claim.run_id))
     if not (workspace.params.is_file() and workspace.dvc_yaml.is_file()):
         raise WorkspaceError(
             f"commit {named} ({claim.commit[:12]}) holds no Graft workspace (params.yaml and dvc.yaml"
