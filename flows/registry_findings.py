@@ -11,7 +11,7 @@ from flows.journal import SUPERSEDED, Journal
 from flows.prod_pointer import read_prod, standing_of
 from flows.records import PROD, StageChange
 from flows.stage_history import stage_history
-from flows.state import in_git
+from flows.state import LEFT_SECONDS, in_git
 from flows.store import stored_release
 from flows.versions import version_name
 from flows.worktrees import git_folder
@@ -20,8 +20,6 @@ from tasks.params import load_params
 from tasks.release import MANIFEST
 from tasks.workspace import Workspace
 
-OLD_SECONDS = 60.0
-"""git itself holds a lock of a ref for moments."""
 SHOWN = 3
 STOPS_RUNS = ("refs", "packed-refs.lock", "config.lock", "shallow.lock")
 
@@ -90,5 +88,5 @@ def _locks(folder: Path) -> list[Path]:
 
 def _is_old(lock: Path) -> bool:
     with suppress(OSError):  # gone meanwhile
-        return time.time() - lock.stat().st_mtime > OLD_SECONDS
+        return time.time() - lock.stat().st_mtime > LEFT_SECONDS
     return False
