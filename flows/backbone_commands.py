@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from pydantic import Field
 
-from flows.options import WorkspaceOption
+from flows.options import JsonOption, WorkspaceOption
 from tasks.errors import WeightsError, counted
+from tasks.reports.document import Report
 from tasks.stage import say
 from tasks.workspace import Workspace, expanded
 
@@ -22,18 +24,45 @@ def backbone_add(
     architecture: Annotated[
         str | None, typer.Option("--architecture", metavar="NAME", help="Whose weights; default: backbone.name.")
     ] = None,
+    as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Copy weights into models/weights under DVC and point backbone.weights there, if they fit the architecture."""
-    for line in add_weights(Workspace.find(workspace), expanded(file), architecture):
+
+    def added() -> AddedWeights:
+        return add_weights(Workspace.find(workspace), expanded(file), architecture)
+
+    if as_json:
+        from flows.endings import answer_of
+
+        ended, code = answer_of(added, lambda state, reasons: AddedWeights(state=state, reasons=reasons))
+        print(ended.to_json(), end="", flush=True)
+        raise SystemExit(code or 0)
+    for line in added().lines():
         say(line)
 
 
-def add_weights(workspace: Workspace, source: Path, architecture: str | None = None) -> list[str]:
+class AddedWeights(Report):
+    """What `graft backbone add` did: the answer of --json."""
+
+    state: Literal["added", "refused", "failed", "interrupted"] = "added"
+    reasons: list[str] = Field(default=[], description="Why not.")
+    file: str | None = Field(None, description="Where the weights lie now, below the workspace.")
+    dvc_file: str | None = Field(None, description="What DVC tracks them by; it belongs into git.")
+    architecture: str | None = None
+    tensors: int | None = None
+    diff: str = Field("", description="The change of params.yaml; empty where it named them already.")
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        tracked = f"{self.file} is under DVC as {self.dvc_file} ({self.architecture}, "
+        done = f"{tracked}{counted(self.tensors or 0, 'tensor')}); commit that file with git"
+        return [done, self.diff or "params.yaml names them already"]
+
+
+def add_weights(workspace: Workspace, source: Path, architecture: str | None = None) -> AddedWeights:
     """Take a weights file in; the same file again changes nothing.
 
-    Returns:
-        what was done, for a person, with the change of params.yaml.
     Raises:
         WeightsError: no such file, no state dict, or one of another architecture; nothing was copied.
         WorkspaceError: a run holds the workspace, or DVC refuses.
@@ -62,8 +91,7 @@ def add_weights(workspace: Workspace, source: Path, architecture: str | None = N
         shown = workspace.relative(target)
         run_dvc(workspace, "add", shown)
         _, diff = edit_params(workspace, [Edit(("backbone", "name"), name), Edit(("backbone", "weights"), shown)])
-    done = f"{shown} is under DVC as {shown}.dvc ({name}, {counted(tensors, 'tensor')}); commit that file with git"
-    return [done, diff.rstrip() or "params.yaml names them already"]
+    return AddedWeights(file=shown, dvc_file=f"{shown}.dvc", architecture=name, tensors=tensors, diff=diff.rstrip())
 
 
 def _checked(file: Path, name: str, workspace: Workspace) -> int:

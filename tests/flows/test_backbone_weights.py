@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from publishing_scene import Machine, make_machine
 from torchvision.models import squeezenet1_0
 
-from flows.backbone_commands import add_weights
+from flows.backbone_commands import add_weights, backbone_add
 from flows.own_weights import bring_weights
 from flows.reproducibility import kept_in_place
 from tasks.errors import WeightsError
@@ -32,7 +34,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_weights_are_copied_under_dvc_named_in_params_and_come_back_from_the_cache(
     machine: Machine, state_file: Path
 ) -> None:
-    done, diff = add_weights(machine.workspace, state_file)
+    done, diff = add_weights(machine.workspace, state_file).lines()
     target = machine.root / "models" / "weights" / "ours.pth"
     assert done == (
         "models/weights/ours.pth is under DVC as models/weights/ours.pth.dvc (squeezenet1_0, 52 tensors); "
@@ -42,7 +44,7 @@ def test_weights_are_copied_under_dvc_named_in_params_and_come_back_from_the_cac
     assert machine.params.backbone.weights == "models/weights/ours.pth"
     assert target.read_bytes() == state_file.read_bytes()
     assert kept_in_place(machine.workspace, machine.params) == []
-    assert add_weights(machine.workspace, state_file)[1] == "params.yaml names them already"
+    assert add_weights(machine.workspace, state_file).lines()[1] == "params.yaml names them already"
     target.unlink()
     bring_weights(machine.workspace, machine.params)
     assert target.read_bytes() == state_file.read_bytes()
@@ -95,6 +97,23 @@ def test_another_file_of_the_same_name_is_refused(machine: Machine, state_file: 
     torch.save(state, other)
     with pytest.raises(WeightsError, match=r"models/weights/ours.pth is there already with other content"):
         add_weights(machine.workspace, other)
+
+
+def test_with_json_there_is_one_object_on_stdout_whatever_happens(
+    machine: Machine, state_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def added(file: Path) -> tuple[int | str | None, Any]:
+        with pytest.raises(SystemExit) as stop:
+            backbone_add(str(file), None, as_json=True, workspace=machine.root)
+        return stop.value.code, json.loads(capsys.readouterr().out)
+
+    code, answer = added(state_file)
+    assert (code, answer["state"], answer["tensors"]) == (0, "added", 52)
+    assert (answer["file"], answer["dvc_file"]) == ("models/weights/ours.pth", "models/weights/ours.pth.dvc")
+    assert "+backbone: {name: squeezenet1_0, weights: models/weights/ours.pth}" in answer["diff"]
+    code, answer = added(state_file.with_name("none.pth"))
+    assert (code, answer["state"]) == (1, "failed")
+    assert "none.pth does not exist or is no file" in answer["reasons"][0]
 
 
 def test_weights_from_anywhere_else_are_in_place(machine: Machine, state_file: Path) -> None:
