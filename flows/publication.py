@@ -14,7 +14,7 @@ from flows.git_user import check_identity
 from flows.logs import graft_version
 from flows.pushing import git_remotes, push_pending
 from flows.records import VersionRecord, now_text
-from flows.redaction import secret_options
+from flows.redaction import redacted, secret_options
 from flows.registry_refs import complete, version_message
 from flows.reproducibility import kept_in_place
 from flows.run_branch import KEEPING, RunTree, branch_of
@@ -69,12 +69,14 @@ def _check_remotes(workspace: Workspace, publish: PublishParams) -> None:
     known, default = git_remotes(workspace.root), PublishParams().git_remote
     if publish.git_remote not in known and publish.git_remote != default:
         raise WorkspaceError(
-            f"publish.git_remote: git knows no remote {publish.git_remote!r}{did_you_mean(publish.git_remote, known)}"
+            f"publish.git_remote: git knows no remote {redacted(publish.git_remote)!r}"
+            f"{did_you_mean(publish.git_remote, known)}"
         )
     stores = dvc_remotes(workspace)
     if publish.dvc_remote is not None and publish.dvc_remote not in stores:
         raise WorkspaceError(
-            f"publish.dvc_remote: DVC knows no remote {publish.dvc_remote!r}{did_you_mean(publish.dvc_remote, stores)}"
+            f"publish.dvc_remote: DVC knows no remote {redacted(publish.dvc_remote)!r}"
+            f"{did_you_mean(publish.dvc_remote, stores)}"
         )
 
 
@@ -126,6 +128,7 @@ def _registered(workspace: Workspace, params: Params, wish: Wish, digest: str) -
     draft, tree = _draft(workspace, params, wish, digest, bool(in_place)), RunTree(workspace, params)
 
     def make(number: int) -> VersionRecord:
+        # Held before the registry names it: whoever finds the version can complete it. Asked again, the ref moves on.
         record = draft.model_copy(update={"version": number})
         commit = tree.commit(version_message(record))
         run_git(workspace.root, "update-ref", f"{KEEPING}{wish.run_id}", commit)

@@ -29,8 +29,8 @@ def register(root: Path, make: Callable[[int], VersionRecord]) -> VersionRecord:
 
     Args:
         root: any folder of the repository.
-        make: the record under the number given; asked again where another process took that number, so it must have
-            no effect of its own.
+        make: the record under the number given; asked again where another process took that number, so what it does
+            besides must be safe to repeat, and harmless where no version comes of it.
     Returns:
         the record of this release's digest: the new one, or the one that was there.
     Raises:

@@ -243,6 +243,8 @@ def test_without_a_checkout_or_a_commit_publishing_is_refused_at_the_start(machi
     [
         ({"git_remote": "upstrem"}, r"publish.git_remote: git knows no remote 'upstrem'; did you mean 'upstream'\?"),
         ({"dvc_remote": "buket"}, r"publish.dvc_remote: DVC knows no remote 'buket'; did you mean 'bucket'\?"),
+        ({"git_remote": "https://ada:planted@host/x.git"}, r"git knows no remote 'https://\*\*\*@host/x.git'"),
+        ({"dvc_remote": "https://planted@host/x"}, r"DVC knows no remote 'https://\*\*\*@host/x'"),
     ],
 )
 def test_a_remote_that_is_not_set_up_is_named_at_the_start(
