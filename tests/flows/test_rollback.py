@@ -126,8 +126,11 @@ def test_where_nothing_holds_that_is_said(scene: Scene) -> None:
 
 def test_going_back_needs_nothing_of_what_trains(scene: Scene) -> None:
     """At three in the morning the quickest way back must not hang on a heavy or broken library."""
+    subprocess.run(["git", "remote", "add", "origin", str(scene.folder / "gone")], cwd=scene.root, check=True)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT], cwd=scene.root, env=environment(), capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert live(scene) == 2
+    assert done.stdout.startswith("v2 is in production in place of v3")
+    assert "not pushed: pyarrow is not to be imported; `graft push` tells git's remote origin" in done.stderr
