@@ -1,4 +1,4 @@
-"""What `graft doctor` says of the registry: locks that a killed git left, and whether production is what history says."""
+"""What `graft doctor` says of the registry: locks that a killed git left, and production beside its history."""
 
 from __future__ import annotations
 
