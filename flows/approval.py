@@ -42,17 +42,18 @@ def approver(workspace: Workspace, params: Params) -> Approve:
     """Asks in Prefect's pages, beside the run's own report, and waits for promotion.approval_hours."""
 
     def approve(version: VersionRecord) -> Answer:
-        return asked(version_name(version.version), summary_of(workspace, version), params.promotion.approval_hours)
+        summary = summary_of(workspace, version, params.evaluate.confidence)
+        return asked(version_name(version.version), summary, params.promotion.approval_hours)
 
     return approve
 
 
-def summary_of(workspace: Workspace, version: VersionRecord) -> str:
+def summary_of(workspace: Workspace, version: VersionRecord, confidence: float) -> str:
     """What a person decides on, in markdown: what was measured, every rule of the gate, where it comes from."""
     accuracy, macro_f1 = version.accuracy, version.macro_f1
     return "\n".join(
         [
-            "| measured | value | interval |",
+            f"| measured | value | {100 * confidence:.4g}% interval |",
             "|---|---|---|",
             f"| accuracy | {accuracy.value:.3f} | {accuracy.low:.3f} to {accuracy.high:.3f} |",
             f"| macro-F1 | {macro_f1.value:.3f} | {macro_f1.low:.3f} to {macro_f1.high:.3f} |",
