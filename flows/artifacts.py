@@ -19,6 +19,7 @@ from prefect.artifacts import (
 from flows.logs import run_log
 from flows.raw_lines import RawLines
 from flows.result import RunResult
+from flows.worktrees import kept_reports
 from tasks.log_lines import LogLine, unmarked
 from tasks.params import Params
 from tasks.plots.markdown import (
@@ -82,9 +83,12 @@ def show_champion(params: Params, evaluation: EvaluationReport, verdict: Verdict
     create_markdown_artifact(key="champion", markdown=champion_markdown(params, evaluation, verdict))
 
 
-def show_report(workspace: Workspace) -> None:
+def show_report(workspace: Workspace, run_id: str) -> None:
     """Where the report page lies; Prefect's pages cannot show a file of this machine."""
-    text = f"`{workspace.page}` on {socket.gethostname()}"
+    page = workspace.page
+    if workspace.home != workspace.root:  # The run's worktree will be gone.
+        page = kept_reports(workspace.home, run_id) / page.name
+    text = f"`{page}` on {socket.gethostname()}"
     create_markdown_artifact(key="report", markdown=text, description="The report page of this run")
 
 

@@ -163,7 +163,7 @@ class CorridorRun(StageRuns):
         self._check_compared(verdict)
         self.result = self.result.with_verdict(verdict, evaluation)
         artifacts.show_verdict(verdict)
-        artifacts.show_report(self.workspace)
+        artifacts.show_report(self.workspace, self.run_id)
         artifacts.show_champion(self.params, evaluation, verdict)
         if not verdict.passed:
             raise StageRefused("\n".join(verdict.reasons))

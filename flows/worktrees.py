@@ -186,9 +186,14 @@ def _made(home: Path, claim: RunClaim, named: str) -> Workspace:
     return workspace
 
 
+def kept_reports(home: Path, run_id: str) -> Path:
+    """Where the checkout keeps a run's reports, once its worktree is gone."""
+    return home / ".graft" / "runs" / run_id
+
+
 def _keep_reports(workspace: Workspace, home: Path, run_id: str) -> None:
     """Copy what a person reads to the checkout; a full disk loses it, and never the run's own ending."""
-    kept = home / ".graft" / "runs" / run_id
+    kept = kept_reports(home, run_id)
     try:
         made = (workspace.private / "home").stat().st_mtime_ns
         for file in sorted(workspace.reports.glob("*")):
