@@ -59,11 +59,7 @@ def _target(root: Path, changes: Sequence[StageChange], version: str | None) -> 
     if version is None:
         earlier = to_fall_back_to(changes)
         if not earlier:
-            name = version_name(changes[-1].version)
-            raise UserError(
-                f"before {name} nothing was in production that was not rolled back from; `graft history` shows what "
-                "was, and `graft rollback VERSION` goes to any of it"
-            )
+            raise UserError(f"there is no earlier version in production to go back to{_left(changes)}")
         return earlier[0]
     wanted = among(versions(root), version)
     found = [change for change in changes if change.manifest_sha256 == wanted.manifest_sha256]
@@ -71,6 +67,15 @@ def _target(root: Path, changes: Sequence[StageChange], version: str | None) -> 
         name = version_name(wanted.version)
         raise UserError(f"{name} was never in production; `graft promote {name} --reason ...` puts it there")
     return found[-1]
+
+
+def _left(changes: Sequence[StageChange]) -> str:
+    """How to go to what was rolled back from, where there is any."""
+    left = {change.version for change in changes if change.manifest_sha256 != changes[-1].manifest_sha256}
+    if not left:
+        return ""
+    names = ", ".join(version_name(number) for number in sorted(left))
+    return f" ({names} {'was' if len(left) == 1 else 'were'} rolled back from; `graft rollback VERSION` names one)"
 
 
 def _other(store: Path, changes: Sequence[StageChange], refused: StageChange) -> str:

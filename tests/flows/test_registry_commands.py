@@ -100,7 +100,7 @@ def test_what_is_in_production_already_ends_well_and_says_so(scene: Scene, graft
         (["promote", "v2", "--reason", "x"], 2, "v2 was judged against no champion (nothing was in production), pro"),
         (["rollback"], 1, "Missing option '--reason'"),
         (["rollback", "v2", "--reason", "x"], 1, "v2 was never in production; `graft promote v2 --reason"),
-        (["rollback", "--reason", "x"], 1, "before v1 nothing was in production that was not rolled back from"),
+        (["rollback", "--reason", "x"], 1, "there is no earlier version in production to go back to"),
         (["show"], 1, "Missing argument 'VERSION'"),
         (["show", "best"], 1, "'best' names no version"),
         (["diff", "v1"], 1, "Missing argument 'V2'"),
