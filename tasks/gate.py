@@ -121,10 +121,12 @@ def _judge_estimate(
     return _compare(rule, value, minimum.minimum, minimum.judged_on, f"{seen} {relation} {minimum.minimum:.{digits}f}")
 
 
-def _seen(what: str, estimate: Estimate, judged_on: str, confidence: float, digits: int) -> str:
+def _seen(what: str, estimate: Estimate, judged_on: ErrorJudgedOn, confidence: float, digits: int) -> str:
     interval = f"{100 * confidence:g}% CI {estimate.low:.{digits}f}-{estimate.high:.{digits}f}"
-    seen = f"{what} {estimate.value:.{digits}f} ({interval})"
-    return seen if judged_on == "point" else f"the {judged_on.replace('_', ' ')} of {seen}"
+    seen = f"{what} {estimate.value:.{digits}f}"
+    if judged_on == "point":
+        return f"{seen} ({interval})"
+    return f"{seen}, {judged_on.replace('_', ' ')} {_judged_value(estimate, judged_on):.{digits}f} ({interval}),"
 
 
 def _judge_recall(report: EvaluationReport, minimum: Minimum) -> RuleVerdict:

@@ -217,7 +217,9 @@ def test_a_limit_between_lower_bound_and_value_passes_the_point_and_refuses_the_
     assert verdicts(report, **{rule: {"minimum": between, "judged_on": "point"}})[rule].passed
     refused = verdicts(report, **{rule: {"minimum": between, "judged_on": "lower_bound"}})[rule]
     assert not refused.passed
-    assert refused.reason.startswith(f"the lower bound of {rule}")
+    assert refused.reason.startswith(rule)
+    assert f", lower bound {bound.value:.3f} (95% CI " in refused.reason
+    assert "), is below " in refused.reason
 
 
 def test_a_value_that_equals_its_limit_passes() -> None:
@@ -280,8 +282,9 @@ def test_the_default_gate_refuses_probabilities_that_are_shown_to_be_wrong_and_l
         assert not timid.passed
         assert timid.value is not None
         assert timid.margin == pytest.approx(0.05 - timid.value)
-        assert timid.reason.startswith("the lower bound of calibration_error ")
-        assert timid.reason.endswith(" exceeds 0.050 (params.yaml: gate.calibration_error)")
+        assert timid.reason.startswith("calibration_error ")
+        assert f", lower bound {timid.value:.3f} (95% CI " in timid.reason
+        assert timid.reason.endswith("), exceeds 0.050 (params.yaml: gate.calibration_error)")
     guesses = np.where(np.arange(60) % 4 == 0, 1 - ACTUAL, ACTUAL)
     assert not verdicts(measured(ACTUAL, guesses, confidence=0.99))["calibration_error"].passed
 
@@ -368,7 +371,7 @@ def test_the_gate_judges_the_probabilities_that_are_served_not_those_before_cali
     gate(workspace, fast_params())
     verdict = Verdict.read(workspace.verdict)
     assert [rule.rule for rule in verdict.rules if not rule.passed] == ["calibration_error"]
-    with pytest.raises(GateNotPassed, match=r"calibration_error 0\.\d+ .* exceeds 0\.050"):
+    with pytest.raises(GateNotPassed, match=r"calibration_error 0\.\d+, lower bound .* exceeds 0\.050"):
         check_verdict(workspace, fast_params())
 
 
