@@ -50,7 +50,7 @@ def approver(workspace: Workspace, params: Params) -> Approve:
 
 def summary_of(workspace: Workspace, version: VersionRecord, confidence: float) -> str:
     """What a person decides on, in markdown: what was measured, every rule of the gate, where it comes from."""
-    accuracy, macro_f1 = version.accuracy, version.macro_f1
+    accuracy, macro_f1, why = version.accuracy, version.macro_f1, " ".join(version.why.split())
     return "\n".join(
         [
             f"| measured | value | {100 * confidence:.4g}% interval |",
@@ -58,7 +58,7 @@ def summary_of(workspace: Workspace, version: VersionRecord, confidence: float) 
             f"| accuracy | {accuracy.value:.3f} | {accuracy.low:.3f} to {accuracy.high:.3f} |",
             f"| macro-F1 | {macro_f1.value:.3f} | {macro_f1.low:.3f} to {macro_f1.high:.3f} |",
             "",
-            f"{version.test_items} test items. Against production: {version.outcome}. Made for: {version.why}",
+            f"{version.test_items} test items. Against production: {version.outcome}. Made for: {why}",
             "",
             verdict_markdown(Verdict.read(workspace.verdict)),
             "",

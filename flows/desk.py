@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.actor import one_line
 from flows.champion_pin import champion_now
 from flows.dvc_commands import ensure_dvc
 from flows.dvc_repair import repair
@@ -50,12 +51,13 @@ def adapt_here(
 
     Args:
         publish: also register the release as a version, and promote it where params.yaml lets runs do so.
-        why: the run's reason, for the version's record.
+        why: the run's reason, for the version's record; one line.
     Raises:
         UserError: the params, the data, the workspace or the machine are not ready; params.yaml is as it was and
             nothing was computed.
     """
     run_id = run_id or new_run_id()
+    why = one_line(why, "--why") if why else why
     with workspace_lock(workspace, run_id) as mended:
         ensure_dvc(workspace)
         for line in [*mended, *repair(workspace)]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,3 +68,14 @@ def test_an_unknown_weights_name_is_refused_before_the_flow(
 ) -> None:
     complaint = refused(workspace, Edit(("backbone", "weights"), "IMAGENET1K_V9"), monkeypatch)
     assert "did you mean 'IMAGENET1K_V1'?" in complaint
+
+
+@pytest.mark.parametrize(
+    ("why", "complaint"), [(" ", "--why is empty"), ("a\x07b", "--why holds U+0007"), ("x" * 2001, "--why has 2001")]
+)
+def test_a_reason_that_no_history_can_hold_is_refused_before_anything_else(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, why: str, complaint: str
+) -> None:
+    monkeypatch.setattr(desk, "workspace_lock", lambda *_: pytest.fail("the run began"))
+    with pytest.raises(UserError, match=re.escape(complaint)):
+        adapt_here(workspace, publish=True, why=why)
