@@ -1,5 +1,5 @@
 # make adapt      set up, then adapt the bundled backbone to the embedded sample
-# make test       set up, then every check and every test but the slow ones
+# make test       set up, then every check and every test but the slow ones; JOBS=1: one process
 # make test-all   the same with the slow proofs; GRAFT_TEST_DATA=DIR adds those on real packs (DIR/data/NAME, DIR/weights)
 # make server     set up, then a local Prefect server and a worker with prefect.yaml; PORT=4300: there
 # make server-stop  end both, and all that they started
@@ -8,6 +8,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 PORT ?= 4200
+JOBS ?= 2
 
 .PHONY: adapt test test-all server server-stop check setup lock clean
 
@@ -15,10 +16,10 @@ adapt: .venv/.done
 	$(BIN)/graft adapt
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
 
 test-all: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 server: .venv/.done
 	$(BIN)/python -m flows.local_server start --port $(PORT)
