@@ -60,7 +60,7 @@ def history(
 
     def told() -> HistoryView:
         moment = None if at is None else parse_moment(at)
-        here, params = _opened(workspace)
+        here, params = _opened_with_registry(workspace)
         notes = settle_pointer(here, here.store(params.publish.store))
         for note in notes:
             say(note, "warning")
@@ -77,7 +77,7 @@ def show(version: VersionArgument, as_json: JsonOption = False, workspace: Works
     from flows.versions import among, versions
 
     def shown() -> VersionView:
-        here, params = _opened(workspace)
+        here, params = _opened_with_registry(workspace)
         known = versions(here.root)
         return view_of(here, params, among(known, version), known, stage_history(here.root))
 
@@ -98,7 +98,7 @@ def diff(
     from flows.versions import among, versions
 
     def found() -> VersionDiff:
-        here, params = _opened(workspace)
+        here, params = _opened_with_registry(workspace)
         known, changes = versions(here.root), stage_history(here.root)
         return diff_of(here, *(view_of(here, params, among(known, text), known, changes) for text in (old, new)))
 
@@ -154,6 +154,15 @@ def rollback(
 def _opened(workspace: Path | None) -> tuple[Workspace, Params]:
     here = Workspace.find(workspace)
     return here, load_params(here.params)
+
+
+def _opened_with_registry(workspace: Path | None) -> tuple[Workspace, Params]:
+    """As `_opened`; a fresh clone gets the registry first."""
+    from flows.first_fetch import fetch_unknown_registry
+
+    here, params = _opened(workspace)
+    fetch_unknown_registry(here, params)
+    return here, params
 
 
 def _answer(ask: Callable[[], ReportT], text: Callable[[ReportT], str], as_json: bool) -> ReportT:

@@ -269,3 +269,45 @@ def test_a_promotion_that_another_machine_beat_to_the_remote_is_refused_and_undo
     shown = read_prod(scene.store)
     assert shown is not None
     assert shown.manifest_sha256 == faster.manifest_sha256
+
+
+@pytest.fixture
+def clone(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A clone of a remote that has v1, in production, and v2; the commands run in it."""
+    remote = scene.folder / "remote.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    subprocess.run(["git", "remote", "add", "origin", str(remote)], cwd=scene.root, check=True)
+    scene.publish(1)
+    scene.promote("v1")
+    scene.publish(2)
+    assert push_pending(scene.workspace, scene.params).pushed
+    other = make_scene(scene.folder / "other")
+    subprocess.run(["git", "remote", "add", "origin", str(remote)], cwd=other.root, check=True)
+    monkeypatch.chdir(other.root)
+    return other
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["history"], "v1 is in production, since 20"),
+        (["show", "v2"], "v2  made-up@"),
+        (["diff", "1", "2"], "v1 -> v2"),
+    ],
+)
+def test_a_fresh_clone_gets_the_registry_with_its_first_question(
+    clone: Scene, graft: Any, command: list[str], told: str
+) -> None:
+    first = graft(*command)
+    assert (first.code, told in first.out) == (0, True)
+    assert "fetched the registry of origin: 2 published versions" in first.err
+    subprocess.run(["git", "remote", "set-url", "origin", str(clone.folder / "nowhere")], cwd=clone.root, check=True)
+    again = graft(*command)
+    assert (again.code, again.out, "nowhere" in again.err) == (0, first.out, False)
+
+
+def test_a_clone_whose_remote_does_not_answer_says_so_and_goes_on(clone: Scene, graft: Any) -> None:
+    subprocess.run(["git", "remote", "set-url", "origin", str(clone.folder / "nowhere")], cwd=clone.root, check=True)
+    said = graft("history")
+    assert (said.code, said.out.startswith("no version is published yet")) == (0, True)
+    assert said.err.count("what other machines published is not known: origin did not give its registry") == 1
