@@ -47,7 +47,12 @@ def push(repo: Any, commit: str, remote: str | None) -> int:
     from dvc_data.hashfile.transfer import transfer
 
     groups: dict[tuple[str | None, bool], list[Out]] = {}
-    for out in _outs(repo, commit):
+    for out in _known(repo, commit):
+        if out.remote and out.remote not in repo.config["remote"]:
+            raise Incomplete(
+                f"{out.name} is to go to a remote of its own, {out.remote}, which DVC does not know; "
+                f"`dvc remote add {out.remote} URL`"
+            )
         groups.setdefault((out.remote or remote, out.legacy), []).append(out)
     sent = 0
     repo.cloud.get_remote(remote, "push")  # an unknown one is a fault for a commit without outs, too
@@ -61,6 +66,16 @@ def push(repo: Any, commit: str, remote: str | None) -> int:
             raise UploadError(len(ended.failed))
         sent += len(ended.transferred)
     return sent
+
+
+def _known(repo: Any, commit: str) -> list[Out]:
+    """The commit's outs, read before anything else: while DVC stands on the commit, its settings are the commit's."""
+    from dvc.exceptions import DvcException
+
+    try:
+        return list(_outs(repo, commit))
+    except DvcException as err:
+        raise Incomplete(f"DVC cannot read the commit: {' '.join(str(err).split())}") from err
 
 
 def _outs(repo: Any, commit: str) -> Iterator[Out]:

@@ -29,6 +29,7 @@ from flows.registry_refs import (
     registry_tags_of,
 )
 from flows.registry_tags import artifact_name, version_tag
+from flows.remote_places import git_place, without_remote
 from flows.remote_registry import pushed_versions, seen_at
 from flows.remote_tries import NotPushed, Patience, tried
 from flows.run_claims import BRANCHES
@@ -114,6 +115,8 @@ def push_pending(workspace: Workspace, params: Params) -> Pushed:
     remote = params.publish.git_remote if params.publish.git_remote in git_remotes(root) else None
     if store is None and remote is None:
         return Pushed(None, "neither git nor DVC has a remote; the version stays on this machine")
+    if not versions(root):
+        return Pushed(None, "no version is published yet (`graft adapt --publish`)")
     done: list[str] = []
     faults: dict[str, str] = {}
     try:
@@ -121,14 +124,29 @@ def push_pending(workspace: Workspace, params: Params) -> Pushed:
             sent, faults = push_data(workspace, params, store)
             done += sent
         if remote is not None:
-            # What its registry names already is to be mended; it holds nothing up.
-            if new := set(faults) - (pushed_versions(root, remote) or set()):
-                raise NotPushed("; ".join(faults[digest] for digest in sorted(new)))
+            if _none_is_whole(root, remote, faults):
+                raise NotPushed(_joined(faults))
             done += _push_refs(root, remote, Patience.of(params))
             _settle(workspace, params)
     except (NotPushed, GraftError) as err:
         return Pushed(False, str(err), done)
-    return Pushed(False, "; ".join(faults.values()), done) if faults else Pushed(True, None, done)
+    if faults:
+        return Pushed(False, _joined(faults), done)
+    lacking = without_remote(root, remote, store)
+    return Pushed(None if lacking else True, lacking, done)
+
+
+def _none_is_whole(root: Path, remote: str, faults: Mapping[str, str]) -> bool:
+    """Whether all that is new to the remote's registry lacks data for good. One whole version is held up by no other,
+    and what the registry names already holds up nothing.
+    """
+    own = {record.manifest_sha256 for record in own_records(versions(root), local_refs(root))}
+    new = own - (pushed_versions(root, remote) or set())
+    return bool(new) and new <= set(faults)
+
+
+def _joined(faults: Mapping[str, str]) -> str:
+    return "; ".join(dict.fromkeys(faults.values()))
 
 
 def _settle(workspace: Workspace, params: Params) -> None:
@@ -201,6 +219,8 @@ def _pushed_once(root: Path, remote: str, patience: Patience) -> list[str] | Non
     if not lacking:
         return []
     specs, left = [f"{target}:{name}" for name, target in lacking.items()], partial(patience.seconds, PUSH_SECONDS)
+    place = git_place(root, remote)
+    say(f"pushing {', '.join(_shown(lacking))} to {place}")
     ended = tried(
         patience,
         lambda: git_remotely(root, left(), *PUSH, remote, *specs),
@@ -212,7 +232,7 @@ def _pushed_once(root: Path, remote: str, patience: Patience) -> list[str] | Non
         raise NotPushed(f"{', '.join(_shown(lacking))} to {remote}: {_rejections(ended) or ended.why}")
     if REF in lacking:
         run_git(root, "update-ref", seen_at(remote), lacking[REF], check=False)
-    return [f"{name} to {remote}" for name in _shown(lacking)]
+    return [f"{name} to {place}" for name in _shown(lacking)]
 
 
 def _lacking(root: Path, remote: str, there: Mapping[str, str]) -> dict[str, str]:

@@ -145,3 +145,98 @@ def test_data_with_a_remote_of_their_own_go_there(machine: Machine) -> None:
     assert machine.publish(NIGHT).pushed
     assert stored(machine) == [FILES["models/head.bin"]]
     assert len([one for one in other.rglob("*") if one.is_file()]) == 3
+
+
+def unset_remote(machine: Machine) -> None:
+    (machine.root / ".dvc" / "config.local").unlink()
+
+
+def test_without_a_remote_of_dvcs_the_data_are_told_to_stay_and_git_to_be_pushed(machine: Machine) -> None:
+    unset_remote(machine)
+    ended = machine.publish(NIGHT)
+    assert ended.pushed is None
+    place = machine.root.parent / "remote.git"
+    mend = "data and models, as DVC has no remote (`dvc remote add -d NAME URL`)"
+    assert ended.not_pushed == f"{mend}; git's part is at origin ({place})"
+    assert remote_has_registry(machine)
+
+
+@pytest.mark.parametrize("where", ["local", "uncommitted", "committed"])
+def test_a_remote_added_after_a_version_gets_the_data_of_all(machine: Machine, where: str) -> None:
+    unset_remote(machine)
+    machine.publish(NIGHT)
+    store, option = str(machine.root.parent / "store"), ["--local"] if where == "local" else []
+    run_dvc(machine.workspace, "remote", "add", "--default", *option, "store", store)
+    if where == "committed":
+        machine.git("commit", "--quiet", "--message", "Add a remote", ".dvc/config")
+    ended = push_pending(machine.workspace, machine.params)
+    assert (ended.pushed, ended.done) == (True, [f"data and models of v1 to DVC's store ({store})"])
+    assert stored(machine) == sorted(FILES.values())
+
+
+def test_a_remote_that_dvc_does_not_know_is_named_with_its_mend(machine: Machine) -> None:
+    run_dvc(machine.workspace, "config", "--local", "core.remote", "stroe")
+    ended = machine.publish(NIGHT)
+    assert ended.pushed is False
+    assert "names stroe, which DVC does not know; `dvc remote add stroe URL`" in str(ended.not_pushed)
+    assert stored(machine) == []
+
+
+def test_a_version_that_cannot_be_whole_holds_up_no_later_one(machine: Machine) -> None:
+    file = machine.root / "raw.dvc"
+    text = file.read_text()
+    file.write_text(text.replace("  path: raw\n", "  path: raw\n  remote: other\n"))
+    ended = machine.publish(NIGHT)
+    assert ended.pushed is False
+    assert "raw is to go to a remote of its own, other, which DVC does not know" in str(ended.not_pushed)
+    assert "`dvc remote add other URL`" in str(ended.not_pushed)
+    assert not remote_has_registry(machine)
+    file.write_text(text)
+    release(machine, "two")
+    ended = machine.publish(DAY)
+    assert ended.pushed is False
+    assert "data and models of v1" in str(ended.not_pushed)
+    assert "v2" not in str(ended.not_pushed)
+    assert stored(machine) == sorted(FILES.values())
+    assert f"refs/heads/graft/run/{DAY}" in machine.git("ls-remote", "origin")
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty mount point"])
+def test_a_folder_that_vanished_is_not_made_anew_and_gets_what_it_lacks_when_it_is_back(
+    machine: Machine, left: str
+) -> None:
+    assert machine.publish(NIGHT).pushed
+    store, away = machine.root.parent / "store", machine.root.parent / "away"
+    store.rename(away)
+    if left != "nothing":
+        store.mkdir()
+    write_bytes(machine.root / "models" / "head.bin", b"another head")
+    run_dvc(machine.workspace, "add", "models/head.bin")
+    release(machine, "two")
+    ended = machine.publish(DAY)
+    assert ended.pushed is False
+    assert str(ended.not_pushed).count("is not there or empty now; mount it or bring it back") == 1
+    assert str(store) in str(ended.not_pushed)
+    assert not store.exists() or not any(store.iterdir())
+    assert f"refs/heads/graft/run/{DAY}" not in machine.git("ls-remote", "origin")
+    shutil.rmtree(store, ignore_errors=True)
+    away.rename(store)
+    assert push_pending(machine.workspace, machine.params).pushed
+    assert stored(machine) == sorted([*FILES.values(), b"another head"])
+
+
+def test_what_another_folder_took_under_the_same_path_does_not_count(machine: Machine) -> None:
+    assert machine.publish(NIGHT).pushed
+    store, away = machine.root.parent / "store", machine.root.parent / "away"
+    store.rename(away)
+    write_bytes(store / "files" / "note", b"another disk")
+    write_bytes(machine.root / "models" / "head.bin", b"another head")
+    run_dvc(machine.workspace, "add", "models/head.bin")
+    release(machine, "two")
+    assert machine.publish(DAY).pushed
+    assert stored(machine) == sorted([*FILES.values(), b"another head", b"another disk"])
+    shutil.rmtree(store)
+    away.rename(store)
+    assert stored(machine) == sorted(FILES.values())
+    assert push_pending(machine.workspace, machine.params).pushed
+    assert stored(machine) == sorted([*FILES.values(), b"another head"])

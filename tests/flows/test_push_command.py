@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from publishing_scene import Machine, make_machine, make_remote, no_identity
+from publishing_scene import Machine, git, make_machine, make_remote, no_identity
 
 from flows.state import StateRef
 
@@ -37,10 +37,19 @@ def test_push_says_what_it_did_and_that_there_is_no_remote(machine: Machine, tmp
     assert "neither git nor DVC has a remote" in answer["not_pushed"]
     machine.release("one")
     machine.publish("20261121T010000-aaaaaaaa")
-    make_remote(tmp_path.resolve() / "remote.git", machine)
+    remote = make_remote(tmp_path.resolve() / "remote.git", machine)
     code, answer = push(machine.root)
     assert (code, answer["pushed"], answer["not_pushed"]) == (0, True, None)
-    assert "graft/run/20261121T010000-aaaaaaaa to origin" in answer["done"]
+    assert f"graft/run/20261121T010000-aaaaaaaa to origin ({remote})" in answer["done"]
+
+
+def test_before_any_version_nothing_is_pushed_though_there_is_a_state(machine: Machine, tmp_path: Path) -> None:
+    remote = make_remote(tmp_path.resolve() / "remote.git", machine)
+    StateRef(machine.root).write({"splits.parquet": b"made up"}, "Begin", None)
+    code, answer = push(machine.root)
+    assert (code, answer["pushed"], answer["done"]) == (0, None, [])
+    assert answer["not_pushed"] == "no version is published yet (`graft adapt --publish`)"
+    assert "graft" not in git(remote, "for-each-ref")
 
 
 @pytest.mark.parametrize(
