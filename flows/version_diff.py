@@ -50,7 +50,8 @@ class VersionDiff(Report):
     """`graft diff --json`. What is equal is left out of the dictionaries.
 
     Attributes:
-        params: {"section.key": {old, new}}; null where a version's params cannot be told.
+        params: {"section.key": {old, new}} of those that make the result; null where a version's cannot be told.
+        settings: the same of all others: paths, machine, publishing, and what the data's digest tells of.
         digests: of code, lock, backbone and the like, from the manifests; null where a release is gone.
         classes_added, classes_removed: labels; null likewise.
         items: null where the state does not hold both versions' items.
@@ -61,6 +62,7 @@ class VersionDiff(Report):
     new: int
     metrics: dict[str, MetricChange]
     params: dict[str, Changed] | None
+    settings: dict[str, Changed] | None
     data_digest: Changed | None
     digests: dict[str, Changed] | None
     graft_version: Changed | None
@@ -80,14 +82,14 @@ def diff_of(workspace: Workspace, old: VersionView, new: VersionView) -> Version
     if old.digests and new.digests:
         before, after = old.digests.model_dump(), new.digests.model_dump()
         digests = _changes({name: before[name] for name in SOURCES}, {name: after[name] for name in SOURCES})
-    params = None if old.params is None or new.params is None else _changes(old.params, new.params)
     items = items_between(workspace, old.manifest_sha256, new.manifest_sha256)
     told = [f"v{view.version}: {line}" for view in (old, new) for line in view.missing]
     return VersionDiff(
         old=old.version,
         new=new.version,
         metrics={name: _metric(getattr(old, name), getattr(new, name)) for name in ("accuracy", "macro_f1")},
-        params=params,
+        params=_changes_or_none(old.params, new.params),
+        settings=_changes_or_none(old.settings, new.settings),
         data_digest=_change(old.data_digest, new.data_digest),
         digests=digests,
         graft_version=_change(old.graft_version, new.graft_version),
@@ -127,6 +129,10 @@ def _sides(workspace: Workspace, digest: str) -> dict[bytes, str] | None:
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Changed]:
     return {name: Changed(old=was, new=now) for name, (was, now) in differing(old, new).items()}
+
+
+def _changes_or_none(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Changed] | None:
+    return None if old is None or new is None else _changes(old, new)
 
 
 def _change(old: str, new: str) -> Changed | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flows.text_lines import hanging, keyed
+from flows.text_lines import KEY_WIDTH, hanging, keyed
 from flows.version_diff import Changed, ItemChange, VersionDiff
 from flows.versions import version_name
 
@@ -15,12 +15,17 @@ def diff_text(diff: VersionDiff) -> str:
     old, new = version_name(diff.old), version_name(diff.new)
     lines = [f"{old} -> {new}"]
     for name, metric in diff.metrics.items():
-        text = f"{metric.old.value:.4f} -> {metric.new.value:.4f}  ({metric.difference:+.4f})"
+        text = f"{metric.old.value:.4f} -> {metric.new.value:.4f}  ({metric.difference:+.4f}{_on_others(diff)})"
         lines += keyed(name.replace("macro_f1", "macro-F1"), text)
     lines += keyed("data", _either(diff.data_digest, "the same"))
     if diff.items:
         lines += keyed("items", _items(diff.items))
     lines += _changed("params", diff.params)
+    if diff.settings:
+        lines += _changed("settings", diff.settings)
+        lines += hanging(
+            " " * KEY_WIDTH, "(settings do not make the result by themselves; the digest of the data does)"
+        )
     lines += _changed("sources", diff.digests)
     lines += keyed("graft", _either(diff.graft_version, "the same version"))
     if diff.classes_added is not None and diff.classes_removed is not None:
@@ -33,6 +38,11 @@ def diff_text(diff: VersionDiff) -> str:
 
 def _either(change: Changed | None, same: str) -> str:
     return f"{_short(change.old)} -> {_short(change.new)}" if change else same
+
+
+def _on_others(diff: VersionDiff) -> str:
+    """A difference of two test sets is none between models."""
+    return ", on other test items" if diff.items and (diff.items.test_added or diff.items.test_removed) else ""
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.records import VersionRecord
+from flows.redaction import redacted
 from flows.version_files import version_file
 from tasks.errors import ParamsError
 from tasks.params import Params, parse_params
@@ -22,6 +23,13 @@ def result_params(params: Params) -> dict[str, Any]:
     return _flat(params.model_dump(mode="json", by_alias=True, exclude=NOT_RESULT))
 
 
+def settings(params: Params) -> dict[str, Any]:
+    """Every other param, as {"section.key": value}: paths, machine, publishing, and what the data's digest tells of."""
+    result = result_params(params)
+    every = _flat(params.model_dump(mode="json", by_alias=True))
+    return {name: _hidden(value) for name, value in every.items() if name not in result}
+
+
 def version_params(root: Path, record: VersionRecord) -> dict[str, Any] | None:
     """The params that made a version, defaults among them, as {"section.key": value}.
 
@@ -29,16 +37,34 @@ def version_params(root: Path, record: VersionRecord) -> dict[str, Any] | None:
         None where the version has no commit, this repository has not got it, or its params.yaml is damaged. Of one that
         this Graft does not read any more, only what stands in it.
     """
-    data = version_file(root, record, "params.yaml")
-    if data is None:
-        return None
+    document = _document(root, record)
     try:
-        document = YAML(typ="safe").load(data.decode()) or {}
-        return result_params(parse_params(document)) if isinstance(document, dict) else None
+        return None if document is None else result_params(parse_params(document))
+    except ParamsError:
+        return _flat(document or {})
+
+
+def version_settings(root: Path, record: VersionRecord) -> dict[str, Any] | None:
+    """`settings` of a version; None where they cannot be told, as where this Graft does not read its params."""
+    document = _document(root, record)
+    try:
+        return None if document is None else settings(parse_params(document))
+    except ParamsError:
+        return None
+
+
+def _document(root: Path, record: VersionRecord) -> dict[str, Any] | None:
+    data = version_file(root, record, "params.yaml")
+    try:
+        document = {} if data is None else YAML(typ="safe").load(data.decode()) or {}
     except (YAMLError, UnicodeDecodeError):
         return None
-    except ParamsError:
-        return _flat(document)
+    return document if data is not None and isinstance(document, dict) else None
+
+
+def _hidden(value: Any) -> Any:
+    """A remote that is named by its URL may hold a password."""
+    return redacted(value) if isinstance(value, str) else value
 
 
 def _flat(document: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from flows.version_params import result_params
 from flows.version_view import VersionView
 from flows.versions import version_name
 from tasks.errors import counted
-from tasks.params import Params
+from tasks.params import DataParams, Params
 from tasks.reports.estimate import Estimate
 
 
@@ -24,9 +24,7 @@ def show_text(view: VersionView) -> str:
     for reason in _reasons(view):
         lines += hanging(" " * KEY_WIDTH + "- ", reason)
     lines += keyed("data", view.data_digest)
-    lines += keyed(
-        "elsewhere", "reproducible (the data are under DVC)" if view.reproducible_elsewhere else _bound(view)
-    )
+    lines += keyed("elsewhere", _elsewhere(view))
     lines += keyed("commit", f"{view.commit} ({view.branch})" if view.commit else "none")
     lines += keyed(
         "code", f"Graft {view.graft_version}" + (f", digest {view.digests.code[:12]}" if view.digests else "")
@@ -76,10 +74,13 @@ def _reasons(view: VersionView) -> Sequence[str]:
     return [*champion, *(rule.reason for rule in view.verdict.rules)]
 
 
-def _bound(view: VersionView) -> str:
-    return (
-        "not reproducible: it has no commit" if view.commit is None else "not reproducible: the data were read in place"
-    )
+def _elsewhere(view: VersionView) -> str:
+    if not view.reproducible_elsewhere:
+        why = "it has no commit" if view.commit is None else "the data were read in place"
+        return f"not reproducible: {why}"
+    if (view.settings or {}).get("data.path") == DataParams().path:
+        return "reproducible: `graft adapt` writes the embedded sample"
+    return "reproducible: the data are under DVC or in git"
 
 
 def _params(view: VersionView) -> list[str]:

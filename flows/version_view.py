@@ -10,7 +10,7 @@ from flows.remote_registry import pushed_versions
 from flows.stage_history import spans
 from flows.store import stored_release
 from flows.version_files import version_file, version_report
-from flows.version_params import version_params
+from flows.version_params import version_params, version_settings
 from tasks.errors import StageInputError
 from tasks.params import Params
 from tasks.release import MANIFEST
@@ -38,6 +38,7 @@ class VersionView(Report):
         missing: what could not be told and why: a release that is gone, a commit that is elsewhere.
         digests, verdict, labels: from the release, else from the run's commit; null where both are out of reach.
         params: that made the result, {"section.key": value}; null where the run's commit is not here.
+        settings: its other params, such as paths; null likewise.
         champion_version: what it was judged against; null: nothing was in production, or an unknown release was.
         reproducible_elsewhere: the run's commit and the data it names can be had on another machine.
         pushed: git's remote held it when it was last seen; null: there is no remote.
@@ -59,6 +60,7 @@ class VersionView(Report):
     data_digest: str
     params_sha256: str
     params: dict[str, Any] | None
+    settings: dict[str, Any] | None
     digests: SourceDigests | None
     labels: list[str] | None
     verdict: Verdict | None
@@ -106,6 +108,7 @@ def view_of(
         release=workspace.relative(folder) if folder.is_dir() else None,
         champion_version=numbers.get(record.champion or ""),
         params=made_with,
+        settings=version_settings(workspace.root, record),
         digests=manifest.digests if manifest else None,
         labels=labels,
         verdict=manifest.verdict if manifest else None,

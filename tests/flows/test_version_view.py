@@ -205,7 +205,7 @@ def test_diff_tells_params_items_classes_sources_and_metrics(scene: Scene) -> No
     assert (found.data_digest is not None, found.missing) == (True, [])
     text = diff_text(found)
     parts = (
-        "accuracy      0.9000 -> 0.9300  (+0.0300)",
+        "accuracy      0.9000 -> 0.9300  (+0.0300, on other test items)",
         "adapt.method.head: ridge -> logistic",
         "4 -> 5: 2 added, 1 removed; 1 on another side of the split",
         "test items: 1 added, 1 removed",
@@ -226,14 +226,37 @@ def test_a_version_does_not_differ_from_itself(scene: Scene) -> None:
     assert text.count("the same") == 6
 
 
+def test_diff_tells_settings_that_are_no_part_of_the_result_apart_and_no_secret(scene: Scene) -> None:
+    publish = b"publish: {git_remote: 'https://ada:t0psecret@host/x.git'}\n"
+    one = with_commit(scene, 1, b"schema_version: 2\n")
+    two = with_commit(scene, 2, b"schema_version: 2\nsample: {labels_per_class: 7}\n" + publish)
+    for version in (one, two):
+        remember_items(scene, version, {"a": "train", "c": "test"})
+    found = diff(scene, "v1", "v2")
+    assert (found.params, sorted(found.settings or {})) == ({}, ["publish.git_remote", "sample.labels_per_class"])
+    text = diff_text(found)
+    assert "sample.labels_per_class: 5 -> 7" in text
+    assert "settings do not make the result by themselves" in text
+    assert "t0psecret" not in text + found.to_json() + view(scene, "v2").to_json()
+    assert "on other test items" not in text
+    assert "settings" not in diff_text(diff(scene, "v1", "v1"))
+
+
+def test_show_tells_how_another_machine_comes_by_the_data(scene: Scene) -> None:
+    with_commit(scene, 1, b"schema_version: 2\n")
+    with_commit(scene, 2, PARAMS % b"ridge")
+    assert "reproducible: `graft adapt` writes the embedded sample" in show_text(view(scene, "v1"))
+    assert "reproducible: the data are under DVC or in git" in show_text(view(scene, "v2"))
+
+
 SHOW_KEYS = (
     "schema_version version name manifest_sha256 model_sha256 release accuracy macro_f1 test_items outcome promotable "
-    "champion champion_version data_digest params_sha256 params digests labels verdict run_id branch commit "
+    "champion champion_version data_digest params_sha256 params settings digests labels verdict run_id branch commit "
     "graft_version reproducible_elsewhere pushed by why at in_production promotions missing"
 )
 DIFF_KEYS = (
-    "schema_version old new metrics params data_digest digests graft_version classes_added classes_removed items "
-    "same_champion missing"
+    "schema_version old new metrics params settings data_digest digests graft_version classes_added classes_removed "
+    "items same_champion missing"
 )
 
 
