@@ -43,8 +43,8 @@ class Published:
     """A version as it stands now.
 
     Attributes:
-        pushed: code, tags, registry and data are at the remotes; None where there is no remote to push to.
-        not_pushed: why not, or that there is no remote; None where all is pushed.
+        pushed: code, tags, registry and data are at the remotes; None where git or DVC has no remote to push to.
+        not_pushed: why not, or what stays here for want of a remote; None where all is pushed.
     """
 
     version: VersionRecord

@@ -64,8 +64,8 @@ class Pushed:
     """How pushing ended.
 
     Attributes:
-        pushed: True: all is at the remotes. None: there is no remote.
-        not_pushed: why not.
+        pushed: True: all is at the remotes. None: what is not there has no remote to go to, or there is no version.
+        not_pushed: what is not there, and why.
         done: what was transferred, in words; empty where everything was there already.
     """
 

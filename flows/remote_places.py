@@ -24,5 +24,5 @@ def without_remote(root: Path, remote: str | None, store: str | None) -> str | N
 
 def git_place(root: Path, remote: str) -> str:
     """Its name and where it pushes to, without secrets: what is published must surprise nobody."""
-    urls = run_git(root, "remote", "get-url", "--push", "--all", remote, check=False).stdout.decode().split()
+    urls = run_git(root, "remote", "get-url", "--push", "--all", remote, check=False).stdout.decode().splitlines()
     return redacted(f"{remote} ({', '.join(urls)})")
