@@ -27,7 +27,7 @@ from tasks.digests import bytes_sha256
 from tasks.errors import GraftError, ReleaseError, StageFailed, StageInputError
 from tasks.params import Params
 from tasks.release import MANIFEST, QUALIFICATION, manifest_sha256, verify_release
-from tasks.reports import write_bytes
+from tasks.reports import EvaluationReport, write_bytes
 from tasks.reports.champion import ChampionPin, PinnedRelease
 from tasks.tables import RELEASE_ITEMS, SPLIT_MEMORY, parse_table
 from tasks.workspace import Workspace
@@ -83,15 +83,29 @@ def wanted_pin(workspace: Workspace, params: Params) -> ChampionPin:
 def standing_pin(workspace: Workspace, wanted: ChampionPin) -> ChampionPin:
     """The pin to look ahead with: the one that stands, where production has just become this workspace's own release.
 
-    A model is not judged against itself; what it was judged against before stays what its verdict rests on.
+    A model is not judged against itself; what it was judged against before stays what its verdict rests on. Where a
+    plan or a run of something else pinned production meanwhile, and that was taken back, the evaluation tells it.
     """
     try:
         own = manifest_sha256(workspace.release)
-        if wanted.champion and wanted.champion.manifest_sha256 == own:
-            return ChampionPin.read(workspace.champion_pin)
+        if wanted.champion is None or wanted.champion.manifest_sha256 != own:
+            return wanted
+        stands = ChampionPin.read(workspace.champion_pin)
+        named = stands.champion and stands.champion.manifest_sha256
+        return _judged_with(workspace) if named == own else stands
     except (OSError, StageInputError):
-        pass
-    return wanted
+        return wanted
+
+
+def _judged_with(workspace: Workspace) -> ChampionPin:
+    """What the evaluation that stands compared with.
+
+    Raises:
+        StageInputError: it cannot be read.
+    """
+    state, compared = StateRef(workspace.root), EvaluationReport.read(workspace.evaluation).comparisons
+    pinned = {one.against: _pinned(state, one.version, one.manifest_sha256) for one in compared}
+    return ChampionPin(champion=pinned.get("champion"), best=pinned.get("best"))
 
 
 def check_champion(workspace: Workspace, params: Params) -> None:

@@ -27,7 +27,7 @@ from flows.state import StateRef
 from tasks.digests import bytes_sha256, file_sha256
 from tasks.errors import ReleaseError
 from tasks.release import QUALIFICATION, verify_release
-from tasks.reports import PairedComparison
+from tasks.reports import PairedComparison, PairedCounts, write_bytes
 from tasks.reports.champion import ChampionPin
 from tasks.tables import SPLIT_MEMORY, SPLITS, table_bytes
 
@@ -238,6 +238,23 @@ def test_a_release_that_was_just_promoted_keeps_the_pin_it_was_judged_with(scene
     publish(scene, 2)
     scene.promote("v2")
     wanted = wanted_pin(scene.workspace, scene.params)
+    assert standing_pin(scene.workspace, wanted) == wanted
+
+
+def test_what_a_plan_pinned_meanwhile_does_not_cost_the_promoted_release_its_verdict(scene: Scene) -> None:
+    (champion,) = in_production(scene, 0.9)
+    judged = wanted_pin(scene.workspace, scene.params)
+    own = publish(scene, 2, 0.95)
+    shutil.copytree(scene.store / own.manifest_sha256, scene.workspace.release)
+    counts = PairedCounts(both=80, only_challenger=15, only_champion=1, neither=4)
+    compared = PairedComparison(against="champion", version=1, manifest_sha256=champion.manifest_sha256, counts=counts)
+    write_bytes(scene.workspace.evaluation, evaluation(compared))
+    scene.promote("v2")
+    wanted = wanted_pin(scene.workspace, scene.params)
+    wanted.write(scene.workspace.champion_pin)
+    assert judged.champion
+    assert standing_pin(scene.workspace, wanted) == judged
+    scene.workspace.evaluation.unlink()
     assert standing_pin(scene.workspace, wanted) == wanted
 
 
