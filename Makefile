@@ -16,10 +16,10 @@ adapt: .venv/.done
 	$(BIN)/graft adapt
 
 test: check
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-all: check
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 server: .venv/.done
 	$(BIN)/python -m flows.local_server start --port $(PORT)
