@@ -18,7 +18,7 @@ from flows.actor import actor_of
 from flows.automatic_promotion import Approve, promote_if_allowed
 from flows.cancellation import cancellation_of
 from flows.champion_pin import champion_now, check_champion, fetch_pinned
-from flows.endings import disk_fault
+from flows.endings import STOPPED, disk_fault
 from flows.events import announce
 from flows.inputs import write_inputs, write_split_memory
 from flows.publication import Published, Wish, publish_version
@@ -87,14 +87,24 @@ def run_corridor(
         wish: under which name and for what the release is registered as a version; None: it is not.
         approve: asks a person before a promotion where promotion.approval wants that; None: nobody can be asked.
     """
-    result = CorridorRun(workspace, load_params(workspace.params), run_id, cancelled, wish, approve).to_the_end()
+    run = CorridorRun(workspace, load_params(workspace.params), run_id, cancelled, wish, approve)
+    try:
+        result = run.to_the_end()
+    except BaseException as stop:
+        if not isinstance(stop, Exception):  # Ctrl-C, or Prefect's way to end a process that it cancels.
+            _keep(workspace, run.interrupted())
+        raise
+    _keep(workspace, result)
+    return result
+
+
+def _keep(workspace: Workspace, result: RunResult) -> None:
     try:
         for home in {workspace.root, workspace.home}:
-            result.write(Workspace(home).run_result(run_id))
-        Timings(run_id=run_id, seconds=result.seconds, memory_gb=result.memory_gb).write(workspace.timings)
+            result.write(Workspace(home).run_result(result.run_id))
+        Timings(run_id=result.run_id, seconds=result.seconds, memory_gb=result.memory_gb).write(workspace.timings)
     except OSError as err:
         get_run_logger().error("%s", f"the run's result is not on disk: {disk_fault(err)}")
-    return result
 
 
 def final_state(result: RunResult) -> State[Any]:
@@ -132,9 +142,14 @@ class CorridorRun(StageRuns):
             self._announce_refusal(err)
             return self._ended("refused", str(err).splitlines(), stopped_in=self.at)
         except GraftError as err:
-            return self._ended("failed", str(err).splitlines(), stopped_in=self.at)
+            state = "interrupted" if self.cancelled.is_set() else "failed"
+            return self._ended(state, str(err).splitlines(), stopped_in=self.at)
         except OSError as err:
             return self._ended("failed", [disk_fault(err)], stopped_in=self.at)
+
+    def interrupted(self) -> RunResult:
+        """The result of a run that is stopped where it is."""
+        return self._ended("interrupted", [STOPPED], stopped_in=self.at)
 
     def _pin(self) -> None:
         """Settle what the run is compared with, and have it at hand."""

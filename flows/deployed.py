@@ -20,7 +20,7 @@ from flows.approval import approver
 from flows.cancellation import cancellation_of
 from flows.corridor import final_state, run_corridor
 from flows.desk import prepare_data
-from flows.endings import disk_fault
+from flows.endings import STOPPED, disk_fault
 from flows.git_user import check_identity
 from flows.limits import EVERYTHING, check_limits
 from flows.logs import LINE, run_log, take_over_prefect
@@ -58,6 +58,10 @@ def deployed_adapt(why: Why, commit: Commit = "HEAD", settings: Settings = Setti
             result = _ended_early(home, run_id, "refused" if isinstance(err, Refusal) else "failed", str(err))
         except OSError as err:
             result = _ended_early(home, run_id, "failed", disk_fault(err))
+        except BaseException as stop:
+            if not isinstance(stop, Exception):  # How Prefect ends the process of a run that was cancelled.
+                _tell_of_stop(home, run_id)
+            raise
     run_log.line(closing_line(result), shown=False)
     return Cancelled() if cancelled.is_set() else final_state(result)
 
@@ -120,6 +124,16 @@ def _ended_early(home: Workspace, run_id: str, state: Literal["refused", "failed
     result = RunResult(run_id=run_id, state=state, reasons=reason.splitlines(), stopped_in="preparation")
     result.write(home.run_result(run_id))
     return result
+
+
+def _tell_of_stop(home: Workspace, run_id: str) -> None:
+    """The result and the last line of a run that was stopped; one that had begun has left its result itself."""
+    file = home.run_result(run_id)
+    if not file.is_file():
+        RunResult(run_id=run_id, state="interrupted", reasons=[STOPPED], stopped_in="preparation").write(file)
+    result = RunResult.read(file)
+    get_run_logger().warning("run %s in %s", result.state, result.stopped_in)
+    run_log.line(closing_line(result), shown=False)
 
 
 def _lead_lines_to_prefect(home: Workspace, run_id: str) -> None:

@@ -21,6 +21,8 @@ import pytest
 from ruamel.yaml import YAML
 from server_desk import ServerDesk, make_server_desk, waited
 
+from tasks.workspace import STAGES
+
 ADAPT = "deployed-adapt"
 ZOMBIES = "graft: runs that died without a word"
 QUEUE_OF = {
@@ -264,6 +266,11 @@ def test_cancelling_ends_the_stage_and_leaves_no_worktree(server: ServerDesk, re
     worktrees = server.desk.root / ".graft" / "worktrees"
     waited(lambda: True if not [each for each in worktrees.iterdir() if each.is_dir()] else None, 20)
     assert server.git("status", "--porcelain") == ""
+    (kept,) = (server.desk.root / ".graft" / "runs").glob(f"*-{run['id'][:8]}.json")
+    result = json.loads(kept.read_text())
+    assert (result["state"], result["release"]) == ("interrupted", None)
+    assert result["stopped_in"] in ("preparation", *STAGES)
+    assert "run interrupted: " in kept.with_suffix(".log.jsonl").read_text()
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def test_a_run_cancelled_on_the_server_ends_its_stage_and_itself(
     code = run.wait(timeout=60)
 
     assert wait_for_none(desk) == []
-    assert code == 1, log.read_text()
+    assert code == 130, log.read_text()
     assert "was cancelled" in log.read_text()
     states = {found["id"]: found["state_type"] for found in server.ask("flow_runs/filter")}
     assert states[running] == "CANCELLED"
