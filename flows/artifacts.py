@@ -94,7 +94,7 @@ def show_report(workspace: Workspace, run_id: str) -> None:
 
 def show_version(result: RunResult) -> None:
     """The published version: which release, recorded where, pushed or not."""
-    left = "not yet; `graft push` tries again" if result.pushed is False else "there is no remote"
+    left = f"no: {result.not_pushed}" if result.not_pushed else "there is no remote"
     rows = {
         "version": f"v{result.version}",
         "release": result.release,
