@@ -228,7 +228,7 @@ def test_a_promotion_and_a_rollback_reach_the_remote_by_themselves(scene: Scene,
     for seed in (1, 2):
         scene.publish(seed)
         said = graft("promote", f"v{seed}", "--reason", "x")
-        assert (said.code, said.err) == (0, "")
+        assert (said.code, said.err) == (0, f"pushing refs/graft/state to origin ({remote})\n")
     assert [change.version for change in stage_history(remote)] == [1, 2]
     assert graft("rollback", "--reason", "x", "--json").json["moved"] is True
     assert [change.version for change in stage_history(remote)] == [1, 2, 1]
