@@ -14,6 +14,8 @@ from small_workspace import add_pictures
 
 from flows.prod_pointer import read_prod
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Registry:
