@@ -21,9 +21,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from tasks.backbones.graph import cached_backbone
-from tasks.backbones.session import open_session
 from tasks.methods.contract import LabelledFeatures
 from tasks.methods.linear_probe import LinearProbe
+from tasks.onnx_session import open_session
 from tasks.params import BackboneParams
 from tasks.params.linear_probe import LinearProbeParams
 from tasks.sample import draw_labelled, read_scans

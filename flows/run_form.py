@@ -20,7 +20,7 @@ from tasks.errors import ParamsError
 from tasks.params import Params
 from tasks.params.keys import models_at, tagged_union
 
-NOT_IN_THE_FORM = (("schema_version",), ("promotion",), ("gate", "champion"), ("publish", "store"))
+NOT_IN_THE_FORM = (("schema_version",), ("promotion",), ("serve",), ("gate", "champion"), ("publish", "store"))
 """What only a commit decides: by which rule a model takes over production, and where production is."""
 
 UNSET_TITLE = "as the commit says"

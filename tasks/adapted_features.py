@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.backbones.session import open_session, run_over_files
+from tasks.backbones.session import run_over_files
 from tasks.methods.contract import Float32Array
 from tasks.methods.features import LabelledItems
+from tasks.onnx_session import open_session
 from tasks.params import Params
 from tasks.reports.backbone import BackboneReport
 from tasks.stage import Progress

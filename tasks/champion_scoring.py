@@ -13,10 +13,11 @@ from tasks.digests import file_sha256
 from tasks.errors import ReleaseError, StageInputError, counted
 from tasks.metrics import IntVector
 from tasks.model_comparison import measured
+from tasks.opened_release import golden_faults
 from tasks.params import Params
 from tasks.preprocess import Preprocess
 from tasks.release import QUALIFICATION, manifest_sha256, verify_release
-from tasks.release_run import ReleaseRun, golden_faults
+from tasks.release_run import ReleaseRun
 from tasks.reports import PairedComparison, PinnedRelease
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.comparison import Against

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from tasks.backbones.engine import installed_engine
 from tasks.backbones.feature_cache import FeatureCache, cache_folder, rows_key, shard_rows
 from tasks.backbones.graph import cached_backbone
-from tasks.backbones.session import open_session, run_over_files
+from tasks.backbones.session import run_over_files
 from tasks.backbones.weights import locate
 from tasks.errors import StageInputError
+from tasks.onnx_session import open_session
 from tasks.params import EmbedParams, Params
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.document import replacing

@@ -15,10 +15,11 @@ from tasks.golden import golden_files
 from tasks.methods.adapted_folder import calibrated, read_adapted
 from tasks.model_card import model_card
 from tasks.onnx_files import with_linear_head
+from tasks.opened_release import golden_cases
 from tasks.params import Params
 from tasks.params.identity import result_params_sha256
 from tasks.release import MANIFEST, verify_release
-from tasks.release_run import ReleaseRun, golden_cases
+from tasks.release_run import ReleaseRun
 from tasks.reports import AdaptationReport, EvaluationReport, Verdict, write_bytes
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.manifest import Manifest, ReleaseMetrics, SourceDigests

@@ -18,9 +18,10 @@ from tasks.digests import file_sha256
 from tasks.errors import ReleaseError, StageInputError
 from tasks.metrics import accuracy, confusion_matrix, macro_f1
 from tasks.model_comparison import measured_again
+from tasks.opened_release import golden_faults
 from tasks.params import Params
 from tasks.release import manifest_sha256, verify_release
-from tasks.release_run import ReleaseRun, golden_faults
+from tasks.release_run import ReleaseRun
 from tasks.reports import ChampionVerdict, EvaluationReport
 from tasks.reports.manifest import Manifest
 from tasks.reports.qualification import Check, Qualification

@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 from PIL import features
 
+from tasks.onnx_session import PROVIDER
 from tasks.preprocess import PREPROCESS_VERSION
 from tasks.reports.engine import Engine
 
-PROVIDER = "CPUExecutionProvider"
 PRECISION = "float32"
 
 

@@ -10,10 +10,9 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from tasks.backbones.engine import PROVIDER
 from tasks.decoding_memory import room_to_read
 from tasks.digests import bytes_sha256
-from tasks.errors import DataError, StageInputError
+from tasks.errors import DataError
 from tasks.params.validate import ImageFormat
 from tasks.preprocess import Preprocess, UInt8Image, UndecodableImage
 from tasks.threads import worker_threads
@@ -23,25 +22,6 @@ FloatMatrix = npt.NDArray[np.float32]
 VALIDATED_FORMATS = get_args(ImageFormat)
 VALIDATED_MAX_PIXELS = 2**31
 """What may be read of content that validate accepted: its own limits were judged there, under its own params."""
-
-
-def open_session(graph: Path) -> Any:
-    """An ONNX Runtime session of one thread; several callers may run it at once.
-
-    Raises:
-        StageInputError: the file is no graph that ONNX Runtime can open.
-    """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(str(graph), options, providers=[PROVIDER])
-    except Exception as err:
-        reason = " ".join(str(err).split())[:200]
-        raise StageInputError(f"{graph} is no graph that ONNX Runtime can open: {reason}; run `graft adapt`") from err
 
 
 def prepare_batch(files: Sequence[Path], contents: Sequence[str], preprocess: Preprocess) -> npt.NDArray[np.uint8]:

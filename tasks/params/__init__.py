@@ -14,6 +14,7 @@ from tasks.params.linear_probe import LinearProbeParams
 from tasks.params.release import ExportParams, PromotionParams, PublishParams, QualifyParams
 from tasks.params.report import ReportParams
 from tasks.params.review import ReviewParams
+from tasks.params.serve import CaptureParams, ServeLimits, ServeParams, ShadowParams
 from tasks.params.split import NearDuplicateParams, SplitParams
 from tasks.params.training import FineTuneParams, FromScratchParams, TrainingParams
 from tasks.params.validate import ValidateParams
@@ -21,6 +22,7 @@ from tasks.params.validate import ValidateParams
 __all__ = [
     "AdaptParams",
     "BackboneParams",
+    "CaptureParams",
     "ChampionRule",
     "ColumnNames",
     "DataParams",
@@ -47,6 +49,9 @@ __all__ = [
     "ReportParams",
     "ReviewParams",
     "SampleParams",
+    "ServeLimits",
+    "ServeParams",
+    "ShadowParams",
     "SplitParams",
     "StageLimits",
     "TrainingParams",

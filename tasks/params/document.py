@@ -24,6 +24,7 @@ from tasks.params.release import ExportParams, PromotionParams, PublishParams, Q
 from tasks.params.report import ReportParams
 from tasks.params.review import ReviewParams
 from tasks.params.section import Section
+from tasks.params.serve import ServeParams
 from tasks.params.split import SplitParams
 from tasks.params.validate import ValidateParams
 from tasks.params.versions import PARAMS_VERSION, check_params_version, moved_hint
@@ -48,6 +49,7 @@ class Params(Section):
     qualify: QualifyParams = Field(QualifyParams(), description="What the release itself must fulfil.")
     publish: PublishParams = Field(PublishParams(), description="Where releases are kept, and what is pushed.")
     promotion: PromotionParams = Field(PromotionParams(), description="When a published version takes over production.")
+    serve: ServeParams = Field(ServeParams(), description="How a release is served.")
     limits: LimitsParams = Field(LimitsParams(), description="What a stage may take of the machine.")
     flow: FlowParams = Field(FlowParams(), description="Time limits, retries and logs.")
 

@@ -16,6 +16,7 @@ MACHINE_BOUND: dict[str, Any] = {
     "sample": True,
     "publish": True,
     "promotion": True,
+    "serve": True,
     "limits": True,
     "flow": True,
 }

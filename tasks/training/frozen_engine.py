@@ -13,8 +13,8 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from tasks.backbones.session import open_session
 from tasks.backbones.torch_export import OPSET, quiet_exporter
+from tasks.onnx_session import open_session
 from tasks.reports.document import write_bytes
 from tasks.stage import say, without_collector
 

@@ -15,11 +15,11 @@ from torchvision.models import get_model_weights, list_models
 from tasks.backbones.blocks import blocks_of
 from tasks.backbones.bodies import body_of, head_of
 from tasks.backbones.registry import BACKBONES, Backbone, find_backbone, register
-from tasks.backbones.session import open_session
 from tasks.backbones.torch_export import FeatureNetwork, export_features
 from tasks.backbones.weights import load, locate
 from tasks.errors import WeightsError
 from tasks.onnx_files import with_linear_head
+from tasks.onnx_session import open_session
 from tasks.params import BackboneParams
 
 QUICK = ("resnet18", "squeezenet1_0")

@@ -22,10 +22,11 @@ from flows.store import publish_release
 from flows.versions import register
 from tasks.digests import file_sha256
 from tasks.golden import golden_files
+from tasks.opened_release import golden_cases
 from tasks.params import Params, load_params
 from tasks.preprocess import Preprocess
 from tasks.release import manifest_sha256
-from tasks.release_run import ReleaseRun, golden_cases
+from tasks.release_run import ReleaseRun
 from tasks.reports import EvaluatedDigests, EvaluationReport, PairedComparison, Verdict, write_bytes
 from tasks.reports.comparison import ChampionVerdict
 from tasks.reports.estimate import Estimate

@@ -12,10 +12,11 @@ from small_workspace import add_pictures, picture, run_stages
 
 from tasks import embed as stage
 from tasks.backbones import engine as engine_module
-from tasks.backbones.session import open_session, run_over_files
+from tasks.backbones.session import run_over_files
 from tasks.digests import file_sha256, folder_sha256
 from tasks.embed import embed, features_of
 from tasks.errors import DataError, StageInputError
+from tasks.onnx_session import open_session
 from tasks.params import EmbedParams, LimitsParams, Params, load_params
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.engine import Engine

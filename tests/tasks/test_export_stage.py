@@ -18,11 +18,11 @@ from small_network import make_training_workspace, small_network
 from small_workspace import REPOSITORY, change_params, copy_workspace, make_workspace, run_stages
 
 from tasks import export as stage
-from tasks.backbones.session import open_session
 from tasks.digests import file_sha256, folder_sha256
 from tasks.errors import GateNotPassed, GraftError, ReleaseError, StageInputError
 from tasks.methods.adapted_folder import read_adapted
 from tasks.metrics import softmax
+from tasks.onnx_session import open_session
 from tasks.params import load_params
 from tasks.params.identity import result_params_sha256
 from tasks.release import verify_release

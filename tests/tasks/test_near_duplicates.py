@@ -255,7 +255,7 @@ class Measures:
 
     def __init__(self, name: str, weights: Path, cache: Path) -> None:
         from tasks.backbones.graph import cached_backbone
-        from tasks.backbones.session import open_session
+        from tasks.onnx_session import open_session
 
         params = BackboneParams.model_validate({"name": name, "weights": str(weights)})
         report, graph = cached_backbone(params, cache, cache)

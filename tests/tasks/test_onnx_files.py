@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tasks.backbones.session import open_session
 from tasks.onnx_files import stripped, with_linear_head
+from tasks.onnx_session import open_session
 
 WIDTH, CROP = 3, 4
 LOCAL = "/home/somebody/checkout/model.py"

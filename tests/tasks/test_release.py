@@ -13,8 +13,9 @@ from small_workspace import picture
 
 from tasks.digests import file_sha256
 from tasks.errors import DataError, ReleaseError
+from tasks.opened_release import golden_faults
 from tasks.release import manifest_sha256, verify_release
-from tasks.release_run import ReleaseRun, golden_faults
+from tasks.release_run import ReleaseRun
 from tasks.workspace import Workspace
 
 FILES = {
