@@ -49,9 +49,11 @@ class CaptureParams(Section):
     )
     folder: PathText = Field("captures", description="Where the Parquet files go.")
     keep_days: float = Field(7.0, gt=0, le=3650, description="Files older than that are deleted.")
+    max_gb: float = Field(10.0, gt=0, le=100_000, description="All files together, gigabytes; the oldest go first.")
     rotate_mb: float = Field(64.0, gt=0, le=4096, description="A file is closed at this size, megabytes.")
     rotate_seconds: float = Field(300.0, gt=0, le=86400, description="And at this age at the latest.")
     queue: int = Field(256, ge=1, le=65536, description="Requests that wait to be written; more are dropped, counted.")
+    queue_mb: float = Field(64.0, gt=0, le=4096, description="And their bytes in a worker's memory, megabytes.")
 
 
 class ServeParams(Section):
