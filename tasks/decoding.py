@@ -10,7 +10,7 @@ import io
 import logging
 import re
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +48,19 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 and costs more than a small header."""
 
 
+ImageFault = Literal["undecodable", "format", "pixels", "frames"]
+
+
 class UndecodableImage(DataError):
-    """The bytes are no image that may be read; the text is the reason, without the file's name."""
+    """The bytes are no image that may be read; the text is the reason, without the file's name.
+
+    Attributes:
+        kind: what a server tells its clients apart by: broken, not of an allowed format, too many pixels or frames.
+    """
+
+    def __init__(self, reason: str, kind: ImageFault = "undecodable") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 def read_header(
@@ -73,18 +84,20 @@ def read_header(
     try:
         image = Image.open(io.BytesIO(data), formats=list(formats))
     except UnidentifiedImageError as err:
-        raise UndecodableImage(_not_allowed(data, formats)) from err
+        raise UndecodableImage(*_not_allowed(data, formats)) from err
     except Image.DecompressionBombError as err:
         claimed = re.search(r"(\d+) pixels", str(err))
         pixels = f"{claimed[1]} pixels" if claimed else "more pixels"
-        raise UndecodableImage(f"its header claims {pixels}, more than the {max_pixels} allowed") from err
+        raise UndecodableImage(f"its header claims {pixels}, more than the {max_pixels} allowed", "pixels") from err
     except Exception as err:  # whatever a decoder raises on hostile bytes is the file's fault
         raise UndecodableImage(f"broken header: {_reason(err)}") from err
     width, height = image.size
     if width < 1 or height < 1:
         raise UndecodableImage(f"no pixels ({width}x{height})")
     if width * height > max_pixels:
-        raise UndecodableImage(f"{width}x{height} is {width * height} pixels, more than the {max_pixels} allowed")
+        raise UndecodableImage(
+            f"{width}x{height} is {width * height} pixels, more than the {max_pixels} allowed", "pixels"
+        )
     if image.format in ("JPEG", "MPO") and (scans := _scans(data)) > _MOST_SCANS:
         raise UndecodableImage(f"a JPEG of {scans} scans, each a pass over all pixels; {_MOST_SCANS} are allowed")
     return image
@@ -195,12 +208,12 @@ def _scans(data: bytes) -> int:
     return sum(marker == _START_OF_SCAN[1] for _, marker in segments(data))
 
 
-def _not_allowed(data: bytes, formats: tuple[str, ...]) -> str:
+def _not_allowed(data: bytes, formats: tuple[str, ...]) -> tuple[str, ImageFault]:
     allowed = f"not an image of an allowed format ({', '.join(formats)})"
     named = image_format(data)
     if named in formats:
-        return f"it begins as {named}, but its header is broken or of a kind that cannot be read"
-    return f"{allowed} but {named or kind_of_file(data)}"
+        return f"it begins as {named}, but its header is broken or of a kind that cannot be read", "undecodable"
+    return f"{allowed} but {named or kind_of_file(data)}", "format"
 
 
 def _reason(err: BaseException) -> str:
