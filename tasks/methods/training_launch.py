@@ -25,6 +25,9 @@ MARK = "graft-training "
 RESTARTS = 1
 """How often the processes are started again after one of them died; they go on from the last whole epoch."""
 END_SECONDS = 20.0
+_OWN_STORE_A_START = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""By default torchrun keeps one store over restarts, in which processes that are started again find the addresses of
+those that died and wait for them for ever (torch 2.14: the keys carry no number of the attempt)."""
 _EXITED = re.compile(r"exitcode\s*:\s*(-?\d+)")
 
 
@@ -128,7 +131,7 @@ def _started(command: list[str], threads: int) -> Iterator[subprocess.Popen[str]
     """The launcher, and none of its processes any more once this is left."""
     sources = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join([sources, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, **thread_environment(threads), "PYTHONPATH": paths}
+    environment = {**os.environ, **thread_environment(threads), **_OWN_STORE_A_START, "PYTHONPATH": paths}
     with subprocess.Popen(
         command,
         env=environment,

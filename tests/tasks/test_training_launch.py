@@ -175,6 +175,17 @@ def test_a_process_that_dies_twice_ends_the_stage_and_all_others(
     assert {"0-0", "1-0", "0-1", "1-1"} <= {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_processes_that_are_started_again_do_not_wait_for_the_addresses_of_those_that_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    steps: list[int] = []
+    train_in_processes(tmp_path, 2, 1, steps.append, print, "restarted_rank")
+    assert steps == [2]
+
+
 def test_what_several_processes_trained_has_to_be_kept(tmp_path: Path) -> None:
     network, depth = made_network()
     called: list[bool] = []
