@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from small_release import estimate, make_release
 
 from flows.promotion import promote
 from flows.records import StageChange, VersionRecord
@@ -20,87 +17,20 @@ from flows.rollback import rolled_back
 from flows.stage_history import stage_history
 from flows.store import publish_release
 from flows.versions import register
-from tasks.digests import file_sha256
-from tasks.golden import golden_files
-from tasks.opened_release import golden_cases
 from tasks.params import Params, load_params
-from tasks.preprocess import Preprocess
-from tasks.release import manifest_sha256
-from tasks.release_run import ReleaseRun
-from tasks.reports import EvaluatedDigests, EvaluationReport, PairedComparison, Verdict, write_bytes
-from tasks.reports.comparison import ChampionVerdict
-from tasks.reports.estimate import Estimate
-from tasks.reports.manifest import Manifest, ReleaseMetrics, SourceDigests
-from tasks.reports.qualification import Check, Qualification
-from tasks.reports.release_parts import Labels
-from tasks.reports.verdict import JudgedDigests, RuleVerdict
+from tasks.release import QUALIFICATION
+from tasks.reports import EvaluatedDigests, EvaluationReport, PairedComparison
 from tasks.workspace import Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CROP = 8
 
 
-def estimate(value: float) -> Estimate:
-    return Estimate(value=value, low=value - 0.05, high=min(1.0, value + 0.04), method="wilson")
-
-
 def make_servable(folder: Path, seed: int, labels: tuple[str, ...] = ("ember", "ocean"), **verdict: Any) -> Path:
     """A whole release whose model is a few numbers drawn from `seed`, and its qualification beside it."""
-    release = folder / "release"
-    (release / "golden").mkdir(parents=True)
-    onnx.save(_graph(seed, len(labels)), release / "model.onnx")
-    preprocess = Preprocess(resize=CROP, crop=CROP, mean=(0.0,) * 3, std=(1.0,) * 3)
-    write_bytes(release / "preprocess.json", preprocess.model_dump_json().encode())
-    Labels(labels=list(labels)).write(release / "labels.json")
-    files = [shutil.copy(file, release / "golden") for file in golden_files()[:2]]
-    golden_cases(ReleaseRun(release), [Path(file) for file in files]).write(release / "golden" / "golden.json")
-    blank = dict.fromkeys(JudgedDigests.model_fields, "0")
-    rule = RuleVerdict(
-        rule="accuracy", value=0.9, limit=0.8, margin=0.1, judged_on="point", passed=True, reason="accuracy 0.900"
-    )
-    sources = {name: f"{name}-{seed}" for name in SourceDigests.model_fields}
-    Manifest(
-        name="made-up",
-        graft_version="0",
-        files={
-            path.relative_to(release).as_posix(): file_sha256(path) for path in release.rglob("*") if path.is_file()
-        },
-        digests=SourceDigests(**sources),
-        metrics=ReleaseMetrics(test_items=100, accuracy=estimate(0.9), macro_f1=estimate(0.9)),
-        verdict=Verdict(
-            passed=True,
-            rules=[rule],
-            reasons=[],
-            digests=JudgedDigests(**blank),
-            champion=ChampionVerdict(**{"outcome": "better", "promotable": True, **verdict}),
-        ),
-    ).write(release / "manifest.json")
-    checks = [Check(check="parity", passed=True, detail="0 top-1 flips")]
-    Qualification(passed=True, manifest_sha256=manifest_sha256(release), checks=checks).write(
-        folder / "qualification.json"
-    )
+    release = make_release(folder / "release", seed, labels, CROP, **verdict)
+    (release / QUALIFICATION).rename(folder / QUALIFICATION)
     return release
-
-
-def _graph(seed: int, classes: int) -> onnx.ModelProto:
-    """uint8 NHWC `image` to `logits` and `probabilities` by the mean colour."""
-    numbers = np.random.default_rng(seed)
-    weights = numpy_helper.from_array(numbers.normal(size=(3, classes)).astype(np.float32), "weights")
-    axes = numpy_helper.from_array(np.array([1, 2], dtype=np.int64), "axes")
-    nodes = [
-        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["real", "axes"], ["colour"], keepdims=0),
-        helper.make_node("MatMul", ["colour", "weights"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", CROP, CROP, 3])
-    outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", classes]) for name in ("logits", "probabilities")
-    ]
-    graph = helper.make_graph(nodes, "tiny", [image], outputs, [weights, axes])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
-    model.ir_version = 10
-    return model
 
 
 @dataclass(frozen=True)
