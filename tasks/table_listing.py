@@ -146,12 +146,13 @@ def cell_text(value: Any) -> str | None:
 
 
 def _check_paths(table: Path, items: Sequence[Item]) -> None:
-    faults = [f"row {number}: {fault}" for number, item in enumerate(items, 2) if (fault := _path_fault(item.path))]
+    faults = [f"row {number}: {fault}" for number, item in enumerate(items, 2) if (fault := path_fault(item.path))]
     if faults:
         _raise_rows(table, "path", "that cannot name a file below the data folder", faults)
 
 
-def _path_fault(path: str) -> str | None:
+def path_fault(path: str) -> str | None:
+    """Why a cell names no file below the data folder; None where it may."""
     if not path:
         return "no path"
     if "\\" in path:

@@ -95,8 +95,8 @@ def file_fault(path: Path, name: str) -> TreeFault | None:
     try:
         mode = path.lstat().st_mode
     except OSError as err:
-        return TreeFault(_printable(name), f"out of reach ({err.strerror}); mend the path or its permissions")
-    return _fault(_printable(name), path, mode)
+        return TreeFault(printable(name), f"out of reach ({err.strerror}); mend the path or its permissions")
+    return entry_fault(printable(name), path, mode)
 
 
 def describe_faults(root: Path, faults: list[TreeFault]) -> str:
@@ -126,7 +126,7 @@ def _entries(root: Path) -> Iterator[TreeFile | TreeFault]:
         except FileNotFoundError:
             continue
         except OSError as err:
-            yield TreeFault(_printable(folder or "."), _unlisted(err))
+            yield TreeFault(printable(folder or "."), unlisted(err))
             continue
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -135,9 +135,9 @@ def _entries(root: Path) -> Iterator[TreeFile | TreeFault]:
             except FileNotFoundError:
                 continue
             except OSError as err:
-                yield TreeFault(_printable(path), _unlisted(err))
+                yield TreeFault(printable(path), unlisted(err))
                 continue
-            fault = _fault(path, root / path, info.st_mode)
+            fault = entry_fault(path, root / path, info.st_mode)
             if fault:
                 yield fault
             elif stat.S_ISDIR(info.st_mode):
@@ -146,27 +146,35 @@ def _entries(root: Path) -> Iterator[TreeFile | TreeFault]:
                 yield TreeFile(path, info.st_size)
 
 
-def _unlisted(err: OSError) -> str:
+def unlisted(err: OSError) -> str:
+    """Why an entry's folder, or its own name, is out of reach, with the mend."""
     if err.errno == errno.ENAMETOOLONG:
         return "nested too deep for the system (its path is too long); move it up or shorten the names above it"
     return f"a folder that cannot be listed ({err.strerror}); chmod u+rx it"
 
 
-def _fault(path: str, place: Path, mode: int) -> TreeFault | None:
+def entry_fault(path: str, place: Path, mode: int) -> TreeFault | None:
+    """What keeps an entry from being read as a regular file, or listed as a folder; None where nothing does.
+
+    Args:
+        path: as it stands in the text.
+        place: where it lies.
+        mode: of lstat.
+    """
     if not _is_utf8(place.name):
-        return TreeFault(_printable(path), "its name is not UTF-8; rename it (convmv -f latin1 -t utf8 helps)")
+        return TreeFault(printable(path), "its name is not UTF-8; rename it (convmv -f latin1 -t utf8 helps)")
     if has_control_characters(place.name):
-        return TreeFault(_printable(path), "its name holds a control character; rename or remove it")
+        return TreeFault(printable(path), "its name holds a control character; rename or remove it")
     if stat.S_ISLNK(mode):
         kind = _link_kind(place)
-        return TreeFault(_printable(path), f"{kind}; put the real files there (cp -rL follows links)")
+        return TreeFault(printable(path), f"{kind}; put the real files there (cp -rL follows links)")
     if stat.S_IFMT(mode) in _KINDS:
-        return TreeFault(_printable(path), _KINDS[stat.S_IFMT(mode)])
+        return TreeFault(printable(path), _KINDS[stat.S_IFMT(mode)])
     if stat.S_ISDIR(mode):
         usable = os.access(place, os.R_OK | os.X_OK)
-        return None if usable else TreeFault(_printable(path), "a folder without read permission; chmod u+rx it")
+        return None if usable else TreeFault(printable(path), "a folder without read permission; chmod u+rx it")
     usable = os.access(place, os.R_OK)
-    return None if usable else TreeFault(_printable(path), "a file without read permission; chmod u+r it")
+    return None if usable else TreeFault(printable(path), "a file without read permission; chmod u+r it")
 
 
 def _link_kind(place: Path) -> str:
@@ -188,7 +196,7 @@ def has_control_characters(name: str) -> bool:
     return not name.isprintable() and any(unicodedata.category(letter) in _LINE_BREAKING for letter in name)
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
     """File systems allow any byte; an error text must still be printable, on one line."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if not has_control_characters(text):
