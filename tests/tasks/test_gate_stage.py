@@ -18,7 +18,8 @@ from tasks.adapt import adapt
 from tasks.digests import file_sha256, folder_sha256, value_sha256
 from tasks.errors import GateNotPassed, StageInputError
 from tasks.evaluate import evaluate
-from tasks.gate import gate, judge
+from tasks.gate import gate
+from tasks.gate_rules import judge
 from tasks.intervals import paired_gain_interval
 from tasks.metrics import confusion_matrix
 from tasks.params import EvaluateParams, GateParams
