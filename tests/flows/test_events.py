@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import prefect
 import pytest
+from local_listener import listening
 
 from flows import events
 from flows.events import announce, resource_id
@@ -42,13 +42,8 @@ def server(status: int = 204) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    listener = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=listener.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.server_port}/api", posted
-    finally:
-        listener.shutdown()
-        listener.server_close()
+    with listening(Handler) as address:
+        yield f"{address}/api", posted
 
 
 def tell() -> None:

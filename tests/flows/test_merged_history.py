@@ -94,8 +94,14 @@ def test_what_lost_is_told_with_who_was_first() -> None:
     assert merged(["v3"], ["v2", "<v1"]).lines[1].startswith("the rollback to v1 (by Ann) is void: v3 had taken over")
 
 
-def connect(scene: Scene, remote: Path) -> None:
-    subprocess.run(["git", "remote", "add", "origin", str(remote)], cwd=scene.root, check=True)
+def two_machines(folder: Path) -> tuple[Scene, Scene]:
+    """Ann's and Ben's checkouts, which push to and fetch from one bare repository, `remote.git`."""
+    remote = folder / "remote.git"
+    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
+    ann, ben = (make_scene(folder.resolve() / name) for name in ("ann", "ben"))
+    for scene in (ann, ben):
+        subprocess.run(["git", "remote", "add", "origin", str(remote)], cwd=scene.root, check=True)
+    return ann, ben
 
 
 def shown(scene: Scene) -> tuple[int, str]:
@@ -107,11 +113,7 @@ def shown(scene: Scene) -> tuple[int, str]:
 def test_the_later_of_two_promotions_made_apart_is_undone_where_it_was_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    remote = tmp_path / "remote.git"
-    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
-    ann, ben = (make_scene(tmp_path.resolve() / name) for name in ("ann", "ben"))
-    for scene in (ann, ben):
-        connect(scene, remote)
+    ann, ben = two_machines(tmp_path)
     first = ann.publish(1)
     ann.promote("v1")
     assert push_pending(ann.workspace, ann.params).pushed
@@ -144,11 +146,7 @@ def test_the_later_of_two_promotions_made_apart_is_undone_where_it_was_made(
 
 
 def test_a_release_of_another_machines_that_does_not_hold_here_is_not_followed(tmp_path: Path) -> None:
-    remote = tmp_path / "remote.git"
-    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
-    ann, ben = (make_scene(tmp_path.resolve() / name) for name in ("ann", "ben"))
-    for scene in (ann, ben):
-        connect(scene, remote)
+    ann, ben = two_machines(tmp_path)
     first = ann.publish(1)
     ann.promote("v1")
     push_pending(ann.workspace, ann.params)
@@ -161,11 +159,7 @@ def test_a_release_of_another_machines_that_does_not_hold_here_is_not_followed(t
 
 
 def test_a_checkout_that_shares_the_store_asks_the_remote_before_it_refuses(tmp_path: Path) -> None:
-    remote = tmp_path / "remote.git"
-    subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
-    ann, ben = (make_scene(tmp_path.resolve() / name) for name in ("ann", "ben"))
-    for scene in (ann, ben):
-        connect(scene, remote)
+    ann, ben = two_machines(tmp_path)
     ben.workspace.params.write_text(f"schema_version: 2\npublish: {{store: {ann.store}}}\n")
     for seed in (1, 2):
         ann.publish(seed)
@@ -177,4 +171,4 @@ def test_a_checkout_that_shares_the_store_asks_the_remote_before_it_refuses(tmp_
     assert shown(ann)[0] == 3
     push_pending(ben.workspace, ben.params)
     assert ann.rollback("v2").number == 4
-    assert subprocess.run(["git", "rev-parse", REF], cwd=remote, capture_output=True).returncode == 0
+    assert subprocess.run(["git", "rev-parse", REF], cwd=tmp_path / "remote.git", capture_output=True).returncode == 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from registry_scene import Scene, estimate, make_scene, make_servable
+from registry_scene import Scene, estimate, evaluation, make_scene, make_servable
 
 from flows.promotion import holds_against_best, outdated_verdict
 from flows.records import VersionRecord
@@ -24,7 +24,7 @@ from flows.version_view import VersionView, view_of
 from flows.versions import find_version, versions
 from tasks.errors import NotPromotable
 from tasks.params import load_params
-from tasks.reports import EvaluatedDigests, EvaluationReport, PairedComparison, PairedCounts, Verdict, write_bytes
+from tasks.reports import PairedComparison, PairedCounts, Verdict, write_bytes
 from tasks.reports.comparison import Against
 from tasks.reports.manifest import Manifest
 from tasks.workspace import Workspace
@@ -51,23 +51,6 @@ def compared(against: Against, only_challenger: int, only_champion: int) -> Pair
     return PairedComparison(against=against, version=1, manifest_sha256="a" * 64, counts=counts)
 
 
-def evaluation(*comparisons: PairedComparison) -> EvaluationReport:
-    return EvaluationReport(
-        confidence=0.95,
-        labels=["ember", "ocean"],
-        train_items=1,
-        validation_items=1,
-        test_items=4000,
-        accuracy=estimate(0.9),
-        macro_f1=estimate(0.9),
-        per_class=[],
-        confusion=[],
-        baselines=[],
-        digests=EvaluatedDigests(**dict.fromkeys(["data", "adapted", "splits", "predictions"], "0")),
-        comparisons=list(comparisons),
-    )
-
-
 def with_commit(scene: Scene, seed: int, params: bytes, *comparisons: PairedComparison, **more: Any) -> VersionRecord:
     """A version whose run's commit is here, as `publication` makes it."""
     release = make_servable(scene.folder / f"draft-{seed}", seed, more.get("labels", ("ember", "ocean")))
@@ -76,7 +59,7 @@ def with_commit(scene: Scene, seed: int, params: bytes, *comparisons: PairedComp
         {
             "params.yaml": params,
             "published/manifest.json": (release / "manifest.json").read_bytes(),
-            "published/evaluation.json": evaluation(*comparisons).to_json().encode(),
+            "published/evaluation.json": evaluation(*comparisons),
             "published/gate.json": manifest.verdict.to_json().encode(),
         }
     )

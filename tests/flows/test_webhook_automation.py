@@ -8,18 +8,18 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 import psutil
 import pytest
+from local_listener import listening
 
 from flows.events import announce
 
@@ -111,13 +111,8 @@ def listener() -> Iterator[tuple[str, Queue[tuple[str, str]]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    http = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}/hook?token=planted-secret", called
-    finally:
-        http.shutdown()
-        http.server_close()
+    with listening(Handler) as address:
+        yield f"{address}/hook?token=planted-secret", called
 
 
 def told(called: Queue[tuple[str, str]], seconds: float = ACT_SECONDS) -> dict[str, Any]:
