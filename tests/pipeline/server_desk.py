@@ -25,6 +25,16 @@ IDENTITY = {"user.name": "Ada", "user.email": "ada@example.org"}
 Found = TypeVar("Found")
 
 
+def marked_processes(variable: str, value: str) -> list[psutil.Process]:
+    """Whatever lives with this in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(variable) == value:
+                found.append(process)
+    return found
+
+
 @dataclass
 class ServerDesk:
     """The server is at `url` between `start` and `stop`."""
@@ -120,12 +130,7 @@ class ServerDesk:
 
     def processes(self) -> list[psutil.Process]:
         """Whatever lives that this server has started, however far down."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                if process.environ().get("GRAFT_SERVER") == str(self.desk.root):
-                    found.append(process)
-        return found
+        return marked_processes("GRAFT_SERVER", str(self.desk.root))
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=self.desk.root, capture_output=True, text=True, check=True)

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 import pytest
-from server_desk import ServerDesk, free_port, make_server_desk, waited
+from server_desk import ServerDesk, free_port, make_server_desk, marked_processes, waited
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AUTH, PASSWORD, TOKEN = "admin:correct horse", "battery-staple", "planted-token-7f3a9c"
@@ -92,12 +92,7 @@ class TeamServer(ServerDesk):
             return err.code, json.loads(err.read() or b"null")
 
     def processes(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, OSError):
-                if process.environ().get("MARK") == str(self.desk.root):
-                    found.append(process)
-        return found
+        return marked_processes("MARK", str(self.desk.root))
 
 
 def documented(part: str) -> list[str]:
