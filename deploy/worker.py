@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
+from deploy.admission import Admission
 from deploy.engine import Answer, Engine
 from deploy.metrics import Metrics
 from deploy.settings import Settings
@@ -25,3 +27,8 @@ class Worker:
     metrics: Metrics
     engine: Engine
     capture: Capture | None = None
+
+    @cached_property
+    def admission(self) -> Admission:
+        """The slots of this worker, and whether it is draining, which makes it unready."""
+        return Admission(self.settings.serve.queue)
