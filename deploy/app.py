@@ -1,54 +1,66 @@
-"""The HTTP application of one worker."""
+"""The HTTP application of one worker: routers over what they share, and what is started and ended with it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
-import numpy as np
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
-from deploy.engine import Answer, Engine, Overloaded
+from deploy.auth import TokenGuard
+from deploy.engine import AnswerFailed, Engine, Overloaded
+from deploy.faults import Fault, fault_handler
+from deploy.health import OPEN, metrics_router
+from deploy.metrics import Metrics
+from deploy.middleware import Envelope
 from deploy.model import Model
+from deploy.predict import predict_router
 from deploy.settings import Settings
-from tasks.preprocess import UndecodableImage
+from deploy.worker import Worker
+from tasks.decoding import UndecodableImage
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def make_app(settings: Settings, model: Model) -> FastAPI:
-    """The application over one model."""
-    engine = Engine(model, settings.serve)
+    """The application over one model.
+
+    Raises:
+        ParamsError: there is no token where the settings name one.
+    """
+    metrics, token_file = Metrics(), Path(settings.serve.token_file) if settings.serve.token_file else None
+    worker = Worker(settings, metrics, Engine(model, settings.serve, metrics))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await engine.start()
+        await worker.engine.start()
         yield
-        await engine.stop()
+        await worker.engine.stop()
 
-    app = FastAPI(title="Graft", lifespan=lifespan)
+    return compose(worker, lifespan, TokenGuard.of(token_file, os.environ))
 
-    @app.post("/predict")
-    async def predict(request: Request) -> Any:
-        try:
-            answer = await engine.answer(await request.body())
-        except Overloaded:
-            retry = {"Retry-After": str(settings.serve.retry_after_seconds)}
-            return JSONResponse({"error": "overloaded"}, 503, retry)
-        except UndecodableImage as err:
-            return JSONResponse({"error": str(err)}, 422)
-        return prediction(answer, settings.serve.top_k, settings.serve.abstain_below)
 
+def compose(worker: Worker, lifespan: Lifespan | None = None, guard: TokenGuard | None = None) -> FastAPI:
+    """Every route over one worker, with the same faults, headers, counts and log lines round all of them."""
+    serve = worker.settings.serve
+    app = FastAPI(
+        title="Graft",
+        description="Answers images by the release in production.",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from a CDN
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would name the host that the client claims
+    )
+    for router in (predict_router, metrics_router):
+        app.include_router(router(worker))
+    reply = fault_handler(worker.metrics, serve.retry_after_seconds)
+    for kind in (Fault, Overloaded, AnswerFailed, UndecodableImage, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, reply)
+    open_paths = OPEN | ({"/metrics"} if serve.open_metrics else set())
+    app.add_middleware(Envelope, metrics=worker.metrics, guard=guard or TokenGuard(), open_paths=open_paths)
     return app
-
-
-def prediction(answer: Answer, top_k: int, abstain_below: float) -> dict[str, Any]:
-    """The reply of /predict."""
-    best = np.argsort(-answer.probabilities, kind="stable")[:top_k]
-    top = [{"label": answer.model.labels[place], "probability": float(answer.probabilities[place])} for place in best]
-    return {
-        "predictions": top,
-        "abstained": bool(answer.probabilities[best[0]] < abstain_below),
-        "model": answer.model.name,
-        "version": answer.model.version,
-    }

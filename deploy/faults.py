@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deploy.engine import Overloaded
+from deploy.engine import AnswerFailed, Overloaded, Stopping
 from deploy.metrics import Metrics, Rejection
 from tasks.decoding import UndecodableImage
 
@@ -69,8 +69,9 @@ def fault_of(err: Exception, retry_after_seconds: int) -> Fault:
     if isinstance(err, UndecodableImage):
         return _image_fault(err)
     if isinstance(err, Overloaded):
-        message = f"more requests wait than this server admits; try again in {retry_after_seconds} s"
-        return Fault(503, "overloaded", message, "overloaded", {"Retry-After": str(retry_after_seconds)})
+        return _overload_fault(err, retry_after_seconds)
+    if isinstance(err, AnswerFailed):
+        return Fault(500, "model_failed", f"{err}; the server's log tells more under this request id")
     if isinstance(err, RequestValidationError):
         return Fault(400, "bad_request", _validation_text(err), "body")
     if isinstance(err, HTTPException):
@@ -86,6 +87,14 @@ def _image_fault(err: UndecodableImage) -> Fault:
     if err.kind == "frames":
         return Fault(422, "too_many_frames", f"the image cannot be used: {err}; send one of them", "frames")
     return Fault(422, "undecodable", f"the image cannot be used: {err}", "undecodable")
+
+
+def _overload_fault(err: Overloaded, retry_after_seconds: int) -> Fault:
+    again = {"Retry-After": str(retry_after_seconds)}
+    if isinstance(err, Stopping):
+        return Fault(503, "stopping", "this server is about to end; ask again, of another one", "overloaded", again)
+    message = f"more requests wait than this server admits; ask again in {retry_after_seconds} s"
+    return Fault(503, "overloaded", message, "overloaded", again)
 
 
 def _http_fault(err: HTTPException) -> Fault:

@@ -1,32 +1,88 @@
-"""What a worker counts and times, for Prometheus."""
+"""What a worker counts and times, for Prometheus; with several workers any one of them answers for all."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Where workers keep their counts for each other; set and made by their parent before this module is imported."""
 
 Rejection = Literal[
     "overloaded", "too_large", "pixels", "format", "frames", "undecodable", "body", "auth", "deadline", "header",
     "connections",
 ]  # fmt: skip
 
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+IMAGES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
 
 class Metrics:
-    """One registry a worker; every method may be called from any thread."""
+    """The counts of one worker; every method may be called from any thread.
+
+    Labels hold only what the server itself names, so that no client can make series: routes are patterns.
+    """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._requests = Counter("graft_requests", "Answered requests.", ["route", "status"], registry=self.registry)
-        self._seconds = Histogram("graft_request_seconds", "From headers to answer.", ["route"], registry=self.registry)
-        self._batches = Histogram("graft_batch_images", "Images a batch.", registry=self.registry)
-        self._batch_seconds = Histogram("graft_batch_seconds", "Decoding and running.", registry=self.registry)
-        self._queue = Gauge("graft_queue_images", "Images that wait or are answered.", registry=self.registry)
-        self._rejected = Counter("graft_rejected", "Requests refused.", ["reason"], registry=self.registry)
-        self._model = Gauge("graft_model", "1: served now.", ["name", "version", "digest"], registry=self.registry)
-        self._reloads = Counter("graft_reloads", "Releases taken over or refused.", ["outcome"], registry=self.registry)
-        self._shadow = Counter("graft_shadow", "Answers of the shadow.", ["outcome"], registry=self.registry)
-        self._captured = Counter("graft_captured", "Requests captured.", ["outcome"], registry=self.registry)
+        self._folder = os.environ.get(FOLDER)
+        self.registry = own = CollectorRegistry()
+        self._requests = Counter("graft_requests", "Answered requests.", ["route", "status"], registry=own)
+        self._seconds = Histogram(
+            "graft_request_seconds", "From a request's headers to its answer.", ["route"], registry=own, buckets=SECONDS
+        )
+        self._batches = Histogram("graft_batch_images", "Images in one run of the model.", registry=own, buckets=IMAGES)
+        self._batch_seconds = Histogram(
+            "graft_batch_seconds", "Decoding and running a batch.", registry=own, buckets=SECONDS
+        )
+        self._queue = Gauge(
+            "graft_queue_images",
+            "Images that wait or are being answered.",
+            registry=own,
+            multiprocess_mode="livesum",
+        )
+        self._rejected = Counter("graft_rejected", "Requests refused, by reason.", ["reason"], registry=own)
+        self._model = Gauge(
+            "graft_model",
+            "Workers that answer with this release now.",
+            ["name", "version", "digest"],
+            registry=own,
+            multiprocess_mode="livesum",
+        )
+        self._reloads = Counter("graft_reloads", "Releases taken over or refused.", ["outcome"], registry=own)
+        self._shadow = Counter("graft_shadow", "Images that the shadow was to see.", ["outcome"], registry=own)
+        self._captured = Counter("graft_captured", "Requests that were to be captured.", ["outcome"], registry=own)
+        self._served: tuple[str, str, str] | None = None
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Make the series that can be named: Prometheus misses the first event of a series that appears with it."""
+        for reason in Rejection.__args__:  # type: ignore[attr-defined]
+            self._rejected.labels(reason)
+        for counter, outcomes in (
+            (self._reloads, ("accepted", "refused")),
+            (self._shadow, ("agreed", "disagreed", "failed", "dropped")),
+            (self._captured, ("kept", "dropped", "failed")),
+        ):
+            for outcome in outcomes:
+                counter.labels(outcome)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """An answered request; `route` is the pattern, never the path that a client chose."""
@@ -48,8 +104,10 @@ class Metrics:
 
     def model(self, name: str, version: str, digest: str) -> None:
         """The release that answers from now on."""
-        self._model.clear()
-        self._model.labels(name, version, digest).set(1)
+        if self._served is not None:
+            self._model.labels(*self._served).set(0)
+        self._served = (name, version, digest)
+        self._model.labels(*self._served).set(1)
 
     def reload(self, outcome: Literal["accepted", "refused"]) -> None:
         """A release that the store's pointer named was taken over, or refused."""
@@ -62,3 +120,58 @@ class Metrics:
     def captured(self, outcome: Literal["kept", "dropped", "failed"]) -> None:
         """What became of a request that was to be captured."""
         self._captured.labels(outcome).inc()
+
+    def exposition(self) -> bytes:
+        """Prometheus text (version 0.0.4) of all workers: sums of counts, also of dead ones, and each one's process."""
+        shown = CollectorRegistry()
+        if self._folder:
+            workers = live_workers(Path(self._folder))
+            shown.register(_Current(MultiProcessCollector(None, self._folder)))  # type: ignore[no-untyped-call]
+        else:
+            workers = [os.getpid()]
+            shown.register(_Current(self.registry))
+        shown.register(_Processes(workers))
+        return generate_latest(shown)
+
+
+class _Current(Collector):
+    """Leaves out the releases that nobody serves any more."""
+
+    def __init__(self, counted: Collector) -> None:
+        self._counted = counted
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._counted.collect():
+            if metric.name == "graft_model":
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
+
+
+class _Processes(Collector):
+    """The process_ metrics of every worker, by its pid; Linux only, as in prometheus_client."""
+
+    def __init__(self, workers: list[int]) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterable[Metric]:
+        found: dict[str, Metric] = {}
+        for pid in self._workers:
+            for metric in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+                kept = found.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                for sample in metric.samples:
+                    kept.add_sample(sample.name, {**sample.labels, "pid": str(pid)}, sample.value)
+        yield from found.values()
+
+
+def live_workers(folder: Path) -> list[int]:
+    """Pids of the workers that keep counts in the folder and live; gauges of the others are put away."""
+    pids = {int(file.stem.rpartition("_")[2]) for file in folder.glob("*.db")}
+    living = {pid for pid in pids if Path(f"/proc/{pid}").exists()}
+    for pid in pids - living:
+        forget_worker(pid, folder)
+    return sorted(living)
+
+
+def forget_worker(pid: int, folder: Path) -> None:
+    """Put away the gauges of a worker that ended; what it counted remains."""
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
