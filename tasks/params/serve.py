@@ -73,6 +73,7 @@ class ServeParams(Section):
     abstain_below: Share = Field(0.0, description="A highest probability below it makes the answer an abstention.")
     watch_seconds: float = Field(1.0, ge=0.05, le=3600, description="How often the store's pointers are looked at.")
     token_file: PathText | None = Field(None, description="File with the token that clients must send; null: none.")
+    open_metrics: bool = Field(False, description="Let /metrics be read without the token.")
     verify_key: PathText | None = Field(None, description="Public key that a release must be signed by; null: none.")
     log_format: Literal["text", "json"] = Field("json", description="Lines on stderr: one JSON object each, or text.")
     limits: ServeLimits = Field(ServeLimits(), description="What a client may ask for.")
