@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -57,14 +57,16 @@ async def read_body(request: Request, limits: ServeLimits) -> bytes:
     return data
 
 
-async def body_chunks(request: Request, limits: ServeLimits) -> AsyncIterator[bytes]:
+async def body_chunks(request: Request, limits: ServeLimits, codings: Collection[str] = ()) -> AsyncIterator[bytes]:
     """The body as it comes; refused by its announced length before it is read, and by what came while it is.
 
+    Args:
+        codings: Content-Encodings that the caller opens itself, within a limit.
     Raises:
         Fault: 400 the length is no number, 411 there is none, 413 too large, 415 it is compressed.
     """
     most = int(limits.body_mb * MEGABYTE)
-    _check_announced(request.headers, most)
+    _check_announced(request.headers, most, codings)
     came = 0
     async for chunk in request.stream():
         came += len(chunk)
@@ -75,9 +77,9 @@ async def body_chunks(request: Request, limits: ServeLimits) -> AsyncIterator[by
     request.scope.setdefault("state", {})["bytes_in"] = came
 
 
-def _check_announced(headers: Headers, most: int) -> None:
+def _check_announced(headers: Headers, most: int, codings: Collection[str]) -> None:
     coding = headers.get("content-encoding", "identity").strip().lower()
-    if coding != "identity":
+    if coding != "identity" and coding not in codings:
         raise Fault(415, "unsupported_encoding", "compressed bodies are not read: send it without a coding", "body")
     length = headers.get("content-length")
     if length is None:
