@@ -18,6 +18,7 @@ from deploy.health import OPEN, metrics_router
 from deploy.metrics import Metrics
 from deploy.middleware import Envelope
 from deploy.model import Model
+from deploy.oip.routes import oip_router
 from deploy.predict import predict_router
 from deploy.settings import Settings
 from deploy.worker import Worker
@@ -56,7 +57,7 @@ def compose(worker: Worker, lifespan: Lifespan | None = None, guard: TokenGuard 
         redoc_url=None,
         redirect_slashes=False,  # a redirect would name the host that the client claims
     )
-    for router in (predict_router, metrics_router):
+    for router in (predict_router, oip_router, metrics_router):
         app.include_router(router(worker))
     reply = fault_handler(worker.metrics, serve.retry_after_seconds)
     for kind in (Fault, Overloaded, AnswerFailed, UndecodableImage, RequestValidationError, HTTPException):
