@@ -1,123 +1,214 @@
-"""The queue before the model: admission, micro-batches, and the reference that a reload swaps."""
+"""The queue before the model: admission, threads that answer micro-batches, and the reference that a reload swaps."""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
-import numpy as np
-
+from deploy.batch import Answer, AnswerFailed, Done, Part, Request, answered
+from deploy.images import Image
+from deploy.metrics import Metrics
 from deploy.model import Model
-from tasks.opened_release import FloatMatrix
+from deploy.shadow import Shadow
+from tasks.decoding import UndecodableImage
 from tasks.params import ServeParams
-from tasks.preprocess import UInt8Image
+
+__all__ = ["Answer", "AnswerFailed", "Engine", "Overloaded", "Stopping"]
+
+LOG = logging.getLogger("graft.engine")
+JOIN_SECONDS = 1.0
+"""A thread that is in the middle of an image when all is over is not waited for longer."""
 
 
 class Overloaded(Exception):
     """More images wait than the queue admits."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What one image was answered, and by which model.
-
-    Attributes:
-        probabilities, logits: (classes,) float32.
-        embedding: (width,) float32.
-    """
-
-    model: Model
-    probabilities: FloatMatrix
-    logits: FloatMatrix
-    embedding: FloatMatrix
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    image: bytes | UInt8Image
-    answer: asyncio.Future[Answer]
+class Stopping(Overloaded):
+    """The server ends; what it had admitted could not be answered in serve.drain_seconds, or it came too late."""
 
 
 class Engine:
-    """Answers images one micro-batch after another; a batch is what waits when a thread is free, nobody waits for more.
+    """Answers images in micro-batches; a batch is what waits when a thread is free, and nobody waits for more.
 
-    `model` may be replaced at any time: a batch keeps the model that it began with.
+    The threads take their work from the queue themselves, so that no turn of the event loop lies between two batches.
+    `model` may be replaced at any time, from any thread: a request keeps the model that its first image began with.
+
+    Attributes:
+        admitted: images that wait or are being answered.
+        idle: set while there are none.
+        shadow: compares a second release, where there is one.
     """
 
-    def __init__(self, model: Model, serve: ServeParams) -> None:
+    def __init__(self, model: Model, serve: ServeParams, metrics: Metrics) -> None:
         self.model = model
-        self._serve = serve
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
-        self._pool = ThreadPoolExecutor(serve.threads, thread_name_prefix="answer")
-        self._tasks: list[asyncio.Task[None]] = []
         self.admitted = 0
+        self.idle = threading.Event()
+        self.idle.set()
+        self.shadow = Shadow(serve, metrics, self.idle)
+        self._serve = serve
+        self._metrics = metrics
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._open: set[Request] = set()
+        self._stopping = False
+        self._drained = asyncio.Event()
+        self._threads: list[threading.Thread] = []
+        metrics.model(model.name, model.version, model.digest)
 
     async def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._serve_batches()) for _ in range(self._serve.threads)]
+        """Begin to answer; what was asked before is answered then."""
+        loop = asyncio.get_running_loop()
+        self._threads = [
+            threading.Thread(target=self._work, args=(loop,), name=f"answer-{place}", daemon=True)
+            for place in range(self._serve.threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def take_over(self, model: Model) -> None:
+        """Answer with another model from the next request on; from any thread."""
+        self.model = model
+        self._metrics.model(model.name, model.version, model.digest)
 
     async def stop(self) -> None:
-        """End when all that was admitted is answered."""
-        await self._queue.join()
-        for task in self._tasks:
-            task.cancel()
-        self._pool.shutdown()
+        """Answer what was admitted, for at most serve.drain_seconds; what is left then is told that the server ends."""
+        self._stopping = True
+        if self.admitted:
+            self._drained.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), self._serve.drain_seconds)
+        if self._open:
+            LOG.error("%d requests were not answered within %g s", len(self._open), self._serve.drain_seconds)
+        for request in list(self._open):
+            _fail(request, Stopping("the server ends"))
+        for _ in self._threads:
+            self._queue.put(None)
+        until = time.monotonic() + JOIN_SECONDS
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, max(0.0, until - time.monotonic()))
+        await asyncio.to_thread(self.shadow.close)
 
-    async def answer(self, image: bytes | UInt8Image) -> Answer:
-        """The answer to an encoded image, or to a prepared (crop, crop, 3) one.
+    async def answer(self, image: Image, request_id: str = "") -> Answer:
+        """The answer to an encoded image, or to a prepared (crop, crop, 3) uint8 one.
 
         Raises:
-            Overloaded: the queue is full.
-            UndecodableImage: the bytes are no image that may be read.
+            Overloaded: the queue is full, or (Stopping) the server ends.
+            UndecodableImage: the bytes are no image that may be read, or the array has not the model's size.
+            AnswerFailed: the model failed, or gave what is not finite.
         """
+        return (await self.answer_many([image], request_id))[0]
+
+    async def answer_many(self, images: Sequence[Image], request_id: str = "") -> list[Answer]:
+        """The answers to several images, in order, all of one model; others are answered between its batches.
+
+        A request is admitted where there is room for one image: else one of more images than serve.queue never were.
+
+        Args:
+            images: encoded ones, prepared ones, or an (n, crop, crop, 3) uint8 array of them.
+        Raises:
+            as `answer`; of an image that cannot be read the text names the place, counted from 0.
+        """
+        count = len(images)
+        if not count:
+            return []
+        if self._stopping:
+            raise Stopping("the server ends")
         if self.admitted >= self._serve.queue:
-            raise Overloaded
-        self.admitted += 1
-        waiting = _Waiting(image, asyncio.get_running_loop().create_future())
-        self._queue.put_nowait(waiting)
+            raise Overloaded(f"{self.admitted} images wait, {self._serve.queue} are admitted")
+        request = Request(images, request_id, asyncio.get_running_loop().create_future())
+        self._enter(request, count)
         try:
-            return await waiting.answer
+            return await request.answer
         finally:
-            self.admitted -= 1
+            self._leave(request, count)
+            del request, images  # An error's traceback would hold them in a ring until the garbage collector comes.
 
-    async def _serve_batches(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < self._serve.max_batch and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            answers = await loop.run_in_executor(self._pool, self._answered, self.model, [one.image for one in batch])
-            for one, answer in zip(batch, answers, strict=True):
-                if not one.answer.done():
-                    if isinstance(answer, Answer):
-                        one.answer.set_result(answer)
-                    else:
-                        one.answer.set_exception(answer)
-                self._queue.task_done()
+    def _enter(self, request: Request, count: int) -> None:
+        self._open.add(request)
+        self.admitted += count
+        self.idle.clear()
+        self._metrics.queue(self.admitted)
+        self._queue.put(request)
 
-    def _answered(self, model: Model, images: list[bytes | UInt8Image]) -> list[Answer | Exception]:
-        """In a thread: decode, run, and tell apart; an image that fails fails alone."""
-        limits, found = self._serve.limits, list[Answer | Exception]()
-        prepared: list[UInt8Image] = []
-        places: list[int] = []
-        for image in images:
-            try:
-                ready = (
-                    model.opened.preprocess.prepare(image, limits.formats, limits.max_pixels)
-                    if isinstance(image, bytes)
-                    else image
-                )
-            except Exception as err:
-                found.append(err)
+    def _leave(self, request: Request, count: int) -> None:
+        request.drop()
+        self._open.discard(request)
+        self.admitted -= count
+        self._metrics.queue(self.admitted)
+        if not self.admitted:
+            self.idle.set()
+            if self._stopping:
+                self._drained.set()
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A thread: take what waits, answer it, hand it over; no error ends it."""
+        while (request := self._queue.get()) is not None:
+            parts = self._take(request)
+            del request
+            if not parts:
                 continue
-            places.append(len(found))
-            found.append(RuntimeError("not answered"))
-            prepared.append(ready)
-        if prepared:
+            began = time.perf_counter()
+            done = answered(parts, self._serve.limits)
+            self._metrics.batch(len(done), time.perf_counter() - began)
+            del parts
             try:
-                outputs = model.run(np.stack(prepared))
-            except Exception as err:
-                return [err if isinstance(one, RuntimeError) else one for one in found]
-            for row, place in enumerate(places):
-                found[place] = Answer(model, outputs.probabilities[row], outputs.logits[row], outputs.embedding[row])
-        return found
+                loop.call_soon_threadsafe(self._hand_over, done)
+            except RuntimeError:  # the loop is closed, and with it every client gone
+                return
+            del done
+
+    def _take(self, first: Request) -> list[Part]:
+        """At most serve.max_batch images; of a request of more the rest goes behind those who wait."""
+        parts: list[Part] = []
+        request, room = first, self._serve.max_batch
+        while True:
+            part = request.take(room, self.model)
+            if part:
+                parts.append(part)
+                room -= len(part.images)
+                if request.taken < len(request.answers):
+                    self._queue.put(request)
+            if not room:
+                return parts
+            try:
+                following = self._queue.get_nowait()
+            except Empty:
+                return parts
+            if following is None:
+                self._queue.put(None)
+                return parts
+            request = following
+
+    def _hand_over(self, done: Sequence[Done]) -> None:
+        """In the event loop: tell clients, then the shadow."""
+        for one in done:
+            request = one.request
+            if request.answer.done():
+                continue
+            if isinstance(one.outcome, Answer):
+                request.answers[one.place] = one.outcome
+                request.left -= 1
+                if not request.left:
+                    request.answer.set_result([answer for answer in request.answers if answer])
+                self.shadow.offer(one)
+            else:
+                _fail(request, _placed(one))
+
+
+def _fail(request: Request, err: Exception) -> None:
+    if not request.answer.done():
+        request.answer.set_exception(err)
+
+
+def _placed(one: Done) -> Exception:
+    """The fault of an image; among several with its place."""
+    err = one.outcome
+    assert isinstance(err, Exception)
+    if len(one.request.answers) > 1 and isinstance(err, UndecodableImage):
+        return UndecodableImage(f"image {one.place}: {err}", err.kind)
+    return err

@@ -48,21 +48,31 @@ class Model:
         return Outputs(*self.opened.outputs(images))
 
 
-def load_model(folder: Path, version: str | None = None, digest: str | None = None) -> Model:
+def load_model(
+    folder: Path,
+    version: str | None = None,
+    digest: str | None = None,
+    verify_key: Path | None = None,
+    qualification: Path | None = None,
+    max_batch: int = 1,
+) -> Model:
     """Check a release as `tasks.servable` does, and warm it up.
 
+    Args:
+        digest, verify_key, qualification: as `open_servable` takes them.
+        max_batch: images of the largest batch to come, whose memory is taken now.
     Raises:
         ReleaseError: it must not be served; the text says why.
     """
-    servable = open_servable(folder, digest)
-    opened, crop = servable.opened, servable.opened.preprocess.crop
+    servable = open_servable(folder, digest, verify_key, qualification)
+    crop = servable.opened.preprocess.crop
     model = Model(
         name=servable.manifest.name,
         version=version or servable.digest[:12],
         digest=servable.digest,
         manifest=servable.manifest,
-        opened=opened,
-        card=(folder / "model_card.md").read_text(encoding="utf-8"),
+        opened=servable.opened,
+        card=servable.card,
     )
-    model.run(np.zeros((1, crop, crop, 3), dtype=np.uint8))
+    model.run(np.zeros((max_batch, crop, crop, 3), dtype=np.uint8))
     return model
