@@ -26,7 +26,7 @@ from flows.store import stored_release, sync_folder
 from tasks.digests import bytes_sha256
 from tasks.errors import GraftError, ReleaseError, StageFailed, StageInputError
 from tasks.params import Params
-from tasks.release import MANIFEST, QUALIFICATION, manifest_sha256, verify_release
+from tasks.release import MANIFEST, QUALIFICATION, SIGNATURE, manifest_sha256, verify_release
 from tasks.reports import EvaluationReport, write_bytes
 from tasks.reports.champion import ChampionPin, PinnedRelease
 from tasks.tables import RELEASE_ITEMS, SPLIT_MEMORY, parse_table
@@ -194,7 +194,7 @@ def _copy(workspace: Workspace, store: Path, release: PinnedRelease) -> None:
     shutil.rmtree(target, ignore_errors=True)
     incoming = target.with_name(f"{INCOMING}{uuid.uuid4().hex}")
     try:
-        shutil.copytree(stored, incoming)
+        shutil.copytree(stored, incoming, ignore=shutil.ignore_patterns(SIGNATURE))
         verify_release(incoming, beside=(QUALIFICATION,))
         if manifest_sha256(incoming) != digest:
             raise ReleaseError("its manifest.json is another one than its folder's name says")

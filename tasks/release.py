@@ -10,6 +10,8 @@ from tasks.reports.manifest import Manifest
 
 MANIFEST = "manifest.json"
 QUALIFICATION = "qualification.json"
+SIGNATURE = "model.sig"
+"""May lie in any release; `tasks.signatures` says what it is worth."""
 
 
 def manifest_sha256(folder: Path) -> str:
@@ -35,7 +37,8 @@ def verify_release(folder: Path, beside: tuple[str, ...] = ()) -> Manifest:
     }
     faults = [f"{name} is missing" for name in sorted(manifest.files.keys() - present)]
     faults += [
-        f"{name} does not belong there" for name in sorted(present - manifest.files.keys() - {MANIFEST, *beside})
+        f"{name} does not belong there"
+        for name in sorted(present - manifest.files.keys() - {MANIFEST, SIGNATURE, *beside})
     ]
     faults += [
         f"{name} was altered or truncated"
