@@ -17,22 +17,25 @@ from deploy.faults import Fault, fault_handler
 from deploy.health import OPEN, metrics_router
 from deploy.metrics import Metrics
 from deploy.middleware import Envelope
-from deploy.model import Model
+from deploy.model import Model, load_model
 from deploy.oip.routes import oip_router
 from deploy.predict import predict_router
 from deploy.settings import Settings
 from deploy.worker import Worker
 from tasks.decoding import UndecodableImage
+from tasks.reports.prod_pointer import ProdPointer
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def make_app(settings: Settings, model: Model) -> FastAPI:
+def make_app(settings: Settings, model: Model | None = None) -> FastAPI:
     """The application over one model.
 
     Raises:
         ParamsError: there is no token where the settings name one.
+        ReleaseError: there is no release that may be served.
     """
+    model = model or _first_model(settings)
     metrics, token_file = Metrics(), Path(settings.serve.token_file) if settings.serve.token_file else None
     worker = Worker(settings, metrics, Engine(model, settings.serve, metrics))
 
@@ -43,6 +46,13 @@ def make_app(settings: Settings, model: Model) -> FastAPI:
         await worker.engine.stop()
 
     return compose(worker, lifespan, TokenGuard.of(token_file, os.environ))
+
+
+def _first_model(settings: Settings) -> Model:
+    if settings.release is not None:
+        return load_model(settings.release)
+    prod = ProdPointer.read(settings.store / "prod")
+    return load_model(settings.store / prod.manifest_sha256, str(prod.version), prod.manifest_sha256)
 
 
 def compose(worker: Worker, lifespan: Lifespan | None = None, guard: TokenGuard | None = None) -> FastAPI:
