@@ -1,0 +1,1 @@
+"""Scoring many files with one release: streaming, resumable, in memory that does not grow with their number."""
