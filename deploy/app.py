@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from deploy.auth import TokenGuard
+from deploy.capture import open_capture
 from deploy.engine import AnswerFailed, Engine, Overloaded
 from deploy.faults import Fault, fault_handler
 from deploy.health import OPEN, metrics_router
@@ -19,6 +21,7 @@ from deploy.metrics import Metrics
 from deploy.middleware import Envelope
 from deploy.model import Model, load_model
 from deploy.oip.routes import oip_router
+from deploy.page_routes import PAGE_PATHS, page_router
 from deploy.predict import predict_router
 from deploy.settings import Settings
 from deploy.worker import Worker
@@ -32,18 +35,23 @@ def make_app(settings: Settings, model: Model | None = None) -> FastAPI:
     """The application over one model.
 
     Raises:
-        ParamsError: there is no token where the settings name one.
+        ParamsError: there is no token where the settings name one, or no pyarrow for what is to be captured.
         ReleaseError: there is no release that may be served.
     """
     model = model or _first_model(settings)
     metrics, token_file = Metrics(), Path(settings.serve.token_file) if settings.serve.token_file else None
-    worker = Worker(settings, metrics, Engine(model, settings.serve, metrics))
+    capture = open_capture(settings.serve, metrics)
+    worker = Worker(settings, metrics, Engine(model, settings.serve, metrics), capture)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await worker.engine.start()
+        if capture:
+            capture.start()
         yield
         await worker.engine.stop()
+        if capture:
+            await asyncio.to_thread(capture.close)
 
     return compose(worker, lifespan, TokenGuard.of(token_file, os.environ))
 
@@ -67,11 +75,11 @@ def compose(worker: Worker, lifespan: Lifespan | None = None, guard: TokenGuard 
         redoc_url=None,
         redirect_slashes=False,  # a redirect would name the host that the client claims
     )
-    for router in (predict_router, oip_router, metrics_router):
+    for router in (predict_router, oip_router, metrics_router, page_router):
         app.include_router(router(worker))
     reply = fault_handler(worker.metrics, serve.retry_after_seconds)
     for kind in (Fault, Overloaded, AnswerFailed, UndecodableImage, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, reply)
-    open_paths = OPEN | ({"/metrics"} if serve.open_metrics else set())
+    open_paths = OPEN | PAGE_PATHS | ({"/metrics"} if serve.open_metrics else set())
     app.add_middleware(Envelope, metrics=worker.metrics, guard=guard or TokenGuard(), open_paths=open_paths)
     return app
