@@ -1,0 +1,95 @@
+"""Lines of a server's log: ids, formats, and that no client forges one."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.request_log import configure_logging, log_request, request_id_of
+
+
+@pytest.fixture(autouse=True)
+def _untouched_root() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("sent", [b"a", b"0f-9._:/+=@Z", b"x" * 128])
+def test_a_safe_id_is_kept(sent: bytes) -> None:
+    assert request_id_of(sent) == sent.decode()
+
+
+@pytest.mark.parametrize("sent", [None, b"", b"x" * 129, b"a b", b"a\nb", b"a\n", b"\xc3\xa9", b'a"', b"a\x00", b"a\\"])
+def test_another_id_is_replaced_by_a_new_one(sent: bytes | None) -> None:
+    made = {request_id_of(sent) for _ in range(20)}
+
+    assert len(made) == 20
+    assert all(len(one) == 32 and one.isalnum() for one in made)
+
+
+def test_json_lines_hold_time_level_and_the_requests_fields() -> None:
+    stream = io.StringIO()
+    configure_logging("json", stream)
+
+    log_request(logging.INFO, {"request_id": "r1", "route": "/predict", "status": 200, "reason": None})
+    line = json.loads(stream.getvalue())
+
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "level": "info",
+        "logger": "graft.request",
+        "message": "request",
+        "request_id": "r1",
+        "route": "/predict",
+        "status": 200,
+        "reason": None,
+    }
+
+
+def test_text_lines_leave_out_what_is_not_known() -> None:
+    stream = io.StringIO()
+    configure_logging("text", stream)
+
+    log_request(logging.INFO, {"status": 503, "version": None, "reason": "overloaded"})
+
+    assert stream.getvalue().endswith(" INFO graft.request request status=503 reason=overloaded\n")
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_nothing_in_a_message_or_field_begins_another_line(log_format: str) -> None:
+    stream = io.StringIO()
+    configure_logging(log_format, stream)  # type: ignore[arg-type]
+    forged = "a\n2026-01-01 INFO forged\r\u2028\x1b[2J\x85"
+
+    log_request(logging.INFO, {"path": forged})
+    logging.getLogger("graft.engine").error("broken: %s", forged)
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        logging.getLogger("graft.engine").exception("failed")
+
+    lines = stream.getvalue().splitlines()
+    assert stream.getvalue().isascii()
+    assert "\x1b" not in stream.getvalue()
+    if log_format == "json":
+        assert [json.loads(line)["level"] for line in lines] == ["info", "error", "error"]
+    else:
+        assert not any(line.startswith("2026-01-01") for line in lines)
+        assert all(line.startswith("  ") for line in lines[3:])
+
+
+def test_configured_twice_a_line_comes_once() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    configure_logging("json", first)
+    configure_logging("json", second)
+
+    log_request(logging.INFO, {})
+
+    assert (first.getvalue(), second.getvalue().count("\n")) == ("", 1)
