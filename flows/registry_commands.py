@@ -11,6 +11,7 @@ import typer
 
 from flows.endings import Ended, answer_of
 from flows.options import JsonOption, WorkspaceOption
+from flows.sign_command import add_sign_commands
 from tasks.errors import NotPromotable
 from tasks.params import Params, load_params
 from tasks.reports.document import Report
@@ -42,6 +43,7 @@ def add_registry_commands(app: typer.Typer) -> None:
     """Have the app know them."""
     for command in (history, show, diff, promote, rollback):
         app.command()(command)
+    add_sign_commands(app)
 
 
 def history(
@@ -167,10 +169,15 @@ def _opened_with_registry(workspace: Path | None) -> tuple[Workspace, Params]:
 
 def _answer(ask: Callable[[], ReportT], text: Callable[[ReportT], str], as_json: bool) -> ReportT:
     """Print what a command found, or with --json how it failed, and then end."""
+    report = answered(ask, as_json)
+    print(report.to_json() if as_json else f"{text(report)}\n", end="", flush=True)
+    return report
+
+
+def answered(ask: Callable[[], ReportT], as_json: bool) -> ReportT:
+    """What a command found; with --json the object of how it failed is printed, and then it ends."""
     if not as_json:
-        report = ask()
-        print(text(report), flush=True)
-        return report
+        return ask()
     found: list[ReportT] = []
 
     def asked() -> Report:
@@ -178,9 +185,9 @@ def _answer(ask: Callable[[], ReportT], text: Callable[[ReportT], str], as_json:
         return found[0]
 
     answer, code = answer_of(asked, lambda state, reasons: Fault(state=state, reasons=reasons))
-    print(answer.to_json(), end="", flush=True)
     if found:
         return found[0]
+    print(answer.to_json(), end="", flush=True)
     if isinstance(answer, Fault) and answer.state != "interrupted":
         say(f"graft: {'; '.join(answer.reasons)}", "error")
     sys.exit(code)
