@@ -29,6 +29,7 @@ from flows.publication import Wish, check_publishable
 from flows.raw_copies import bring_raw_data
 from flows.result import RunResult, closing_line
 from flows.run_form import Settings, edits_of
+from flows.signing import configured_key
 from flows.worktrees import run_workspace
 from tasks.errors import GraftError, ParamsError, Refusal
 from tasks.log_lines import LogLine
@@ -110,6 +111,7 @@ def made_ready(workspace: Workspace, edits: Sequence[Edit]) -> Params:
     if edited.diff:
         say(edited.diff.rstrip())
         edited.keep()
+    configured_key(workspace, edited.params)
     check_publishable(workspace, edited.params)
     bring_raw_data(workspace, edited.params)
     prepare_data(workspace, edited.params)

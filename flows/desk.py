@@ -21,6 +21,7 @@ from flows.outlook import look_ahead
 from flows.own_weights import bring_weights
 from flows.params_file import Edit, edited_params
 from flows.result import RunResult
+from flows.signing import configured_key
 from flows.versions import versions
 from flows.workspace_lock import workspace_lock
 from tasks.errors import DataError, GraftError, StageFailed, WorkspaceError
@@ -53,8 +54,8 @@ def adapt_here(
         publish: also register the release as a version, and promote it where params.yaml lets runs do so.
         why: the run's reason, for the version's record; one line.
     Raises:
-        UserError: the params, the data, the workspace or the machine are not ready; params.yaml is as it was and
-            nothing was computed.
+        UserError: the params, the data, the signing key, the workspace or the machine are not ready; params.yaml is as
+            it was and nothing was computed.
     """
     run_id = run_id or new_run_id()
     why = one_line(why, "--why") if why else why
@@ -67,6 +68,7 @@ def adapt_here(
         if workspace.forgetting.is_file():
             complete_forgetting(workspace, params, say)
         prepare_data(workspace, params)
+        configured_key(workspace, params)
         if publish:
             from flows.publication import check_publishable
 

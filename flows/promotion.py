@@ -10,6 +10,7 @@ from flows.actor import one_line
 from flows.records import StageChange, VersionRecord
 from flows.served_release import check_servable
 from flows.settled_pointer import settle_or_refuse
+from flows.signing import configured_trust
 from flows.stage_change import StageMove, Wish, change_stage
 from flows.stage_history import stage_history
 from flows.version_files import version_report
@@ -68,7 +69,7 @@ def promotion(
         return StageMove(moved=False, change=present)
     outdated = outdated_verdict(workspace, params, wanted)
     judge(present)
-    check_servable(store, wanted.manifest_sha256)
+    check_servable(store, wanted.manifest_sha256, configured_trust(workspace, params))
     wish = Wish("promote", wanted.version, wanted.manifest_sha256, by, said)
     return change_stage(root, store, wish, judge)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from flows.inputs import memory_path
 from flows.release_items import items_bytes, items_path
+from flows.signing import configured_key
 from flows.state import StateMoved, StateRef
 from flows.store import publish_release
 from tasks.params import Params
@@ -29,10 +30,12 @@ def publish(workspace: Workspace, params: Params) -> Path:
         the release's folder in the store.
     Raises:
         NotQualified, ReleaseError: see `flows.store`.
+        UserError: the signing key cannot be used.
         StateMoved: other runs kept moving the state.
     """
     record_items(workspace)
-    release = publish_release(workspace.release, workspace.qualification, workspace.store(params.publish.store))
+    store, key = workspace.store(params.publish.store), configured_key(workspace, params)
+    release = publish_release(workspace.release, workspace.qualification, store, key)
     remember_split(workspace, params)
     return release
 

@@ -9,6 +9,7 @@ from flows.actor import one_line
 from flows.records import StageChange
 from flows.served_release import check_servable
 from flows.settled_pointer import settle_or_refuse
+from flows.signing import configured_trust
 from flows.stage_change import StageMove, Wish, change_stage
 from flows.stage_history import stage_history, to_fall_back_to
 from flows.versions import among, version_name, versions
@@ -29,7 +30,7 @@ def rolled_back(workspace: Workspace, params: Params, reason: str, actor: str, v
         UserError: there is nothing to go back to, or the version was never in production.
         ReleaseError: the release is gone or damaged; the next earlier one that holds is named.
     """
-    root, store = workspace.root, workspace.store(params.publish.store)
+    root, store, trusted = workspace.root, workspace.store(params.publish.store), configured_trust(workspace, params)
     said, by = one_line(reason, "--reason"), one_line(actor, "--who")
     for line in settle_or_refuse(workspace, store):
         say(line, "warning")
@@ -38,10 +39,10 @@ def rolled_back(workspace: Workspace, params: Params, reason: str, actor: str, v
     if target.manifest_sha256 == changes[-1].manifest_sha256:
         return StageMove(moved=False, change=changes[-1])
     try:
-        check_servable(store, target.manifest_sha256)
+        check_servable(store, target.manifest_sha256, trusted)
     except ReleaseError as err:
         raise ReleaseError(
-            f"{version_name(target.version)} is not gone back to: {err}; {_other(store, changes, target)}"
+            f"{version_name(target.version)} is not gone back to: {err}; {_other(store, changes, target, trusted)}"
         ) from err
 
     def judge(present: StageChange | None) -> bool:
@@ -78,13 +79,13 @@ def _left(changes: Sequence[StageChange]) -> str:
     return f" ({names} {'was' if len(left) == 1 else 'were'} rolled back from; `graft rollback VERSION` names one)"
 
 
-def _other(store: Path, changes: Sequence[StageChange], refused: StageChange) -> str:
+def _other(store: Path, changes: Sequence[StageChange], refused: StageChange, trusted: Path | None) -> str:
     """The next release that could be gone back to, tried."""
     for change in to_fall_back_to(changes):
         if change.manifest_sha256 == refused.manifest_sha256:
             continue
         try:
-            check_servable(store, change.manifest_sha256)
+            check_servable(store, change.manifest_sha256, trusted)
         except ReleaseError:
             continue
         name = version_name(change.version)

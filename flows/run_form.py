@@ -20,8 +20,15 @@ from tasks.errors import ParamsError
 from tasks.params import Params
 from tasks.params.keys import models_at, tagged_union
 
-NOT_IN_THE_FORM = (("schema_version",), ("promotion",), ("serve",), ("gate", "champion"), ("publish", "store"))
-"""What only a commit decides: by which rule a model takes over production, and where production is."""
+NOT_IN_THE_FORM = (
+    ("schema_version",),
+    ("promotion",),
+    ("serve",),
+    ("gate", "champion"),
+    ("publish", "store"),
+    ("publish", "signing_key"),
+)
+"""What only a commit decides: by which rule a model takes over production, where production is, who signs for it."""
 
 UNSET_TITLE = "as the commit says"
 SET_TITLE = "set here"

@@ -10,11 +10,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.errors import NotQualified, ReleaseError, StageInputError, full_disk
-from tasks.release import QUALIFICATION, manifest_sha256, verify_release
+from tasks.release import QUALIFICATION, SIGNATURE, manifest_sha256, verify_release
 from tasks.reports.document import write_bytes
 from tasks.reports.qualification import Qualification
+from tasks.signatures import signature_of
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 INCOMING = ".incoming-"
 LEAVING = ".leaving-"
@@ -28,9 +33,13 @@ def stored_release(store: Path, digest: str) -> Path:
     return store / digest
 
 
-def publish_release(release: Path, qualification_file: Path, store: Path) -> Path:
+def publish_release(
+    release: Path, qualification_file: Path, store: Path, key: EllipticCurvePrivateKey | None = None
+) -> Path:
     """Copy a qualified release into the store, or find it there. Several publishers may do so at once.
 
+    Args:
+        key: signs a release that is not signed yet; None signs nothing.
     Returns:
         the release's folder in the store.
     Raises:
@@ -49,8 +58,10 @@ def publish_release(release: Path, qualification_file: Path, store: Path) -> Pat
         with store_lock(store):
             if target.exists():
                 _verify_stored(target)
+                if key is not None and not (target / SIGNATURE).exists():
+                    write_bytes(target / SIGNATURE, signature_of(target, key))
             else:
-                _copy_in(release, qualification_file, target)
+                _copy_in(release, qualification_file, target, key)
     except OSError as err:
         mend = "; free some disk, then run again" if full_disk(err) else ""
         raise ReleaseError(f"the release could not be copied into {store}: {err}; nothing was published{mend}") from err
@@ -86,7 +97,7 @@ def _verify_stored(target: Path) -> None:
         raise ReleaseError(f"{err}; move {target} away and run `graft adapt`, which copies the release anew") from err
 
 
-def _copy_in(release: Path, qualification_file: Path, target: Path) -> None:
+def _copy_in(release: Path, qualification_file: Path, target: Path, key: EllipticCurvePrivateKey | None) -> None:
     store = target.parent
     for leftover in store.glob(f"{INCOMING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -96,6 +107,8 @@ def _copy_in(release: Path, qualification_file: Path, target: Path) -> None:
             write_bytes(incoming / file.relative_to(release), file.read_bytes())
         write_bytes(incoming / QUALIFICATION, qualification_file.read_bytes())
         verify_release(incoming, beside=(QUALIFICATION,))
+        if key is not None:
+            write_bytes(incoming / SIGNATURE, signature_of(incoming, key))
         for folder in (incoming / "golden", incoming):
             sync_folder(folder)
         incoming.rename(target)

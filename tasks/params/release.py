@@ -8,10 +8,42 @@ from pydantic import Field
 
 from tasks.params.section import PathText, Section
 
+Precision = Literal["fp32", "int8"]
+
+
+class Int8Params(Section):
+    """What an int8 model must show to be released instead of the fp32 one; read where export.precision is int8."""
+
+    calibration_items: int = Field(
+        128, ge=8, le=1024, description="Items of the training set whose activations set the scales."
+    )
+    seed: int = Field(0, ge=0, description="Chooses those items, and the order in which latencies are measured.")
+    accuracy_margin: float = Field(
+        0.02, gt=0, le=0.2, description="Accuracy that int8 must be shown not to lose against fp32 on the test items."
+    )
+    macro_f1_margin: float = Field(
+        0.02, gt=0, le=0.2, description="Macro-F1 that int8 must be shown not to lose against fp32 on the test items."
+    )
+    alpha: float = Field(
+        0.05, gt=0, le=0.2, description="Chance of releasing an int8 model that is worse than fp32 by a margin."
+    )
+    min_speedup: float = Field(
+        1.1, ge=0.5, le=10, description="Latency of fp32 / latency of int8, which its lower bound must reach."
+    )
+    max_size_ratio: float = Field(0.6, gt=0, le=2, description="Largest allowed size of the int8 model / that of fp32.")
+    timing_rounds: int = Field(40, ge=10, le=1000, description="Times that each model is measured, in random order.")
+    reduce_range: bool = Field(
+        False, description="7-bit weights: for processors without VNNI, where 8-bit sums may overflow."
+    )
+
 
 class ExportParams(Section):
     name: str = Field("image-classifier", description="The model's name in its card and manifest.")
     licence: str = Field("not stated", description="Licence of the released model, for its card.")
+    precision: Precision = Field(
+        "fp32", description="fp32; or int8, which is released where it is shown to be as good, faster and smaller."
+    )
+    int8: Int8Params = Field(Int8Params(), description="What int8 must show; without it fp32 is released.")
 
 
 class QualifyParams(Section):
@@ -29,6 +61,9 @@ class PublishParams(Section):
     dvc_remote: str | None = Field(None, description="The DVC remote for data, models and reports; null: the default.")
     attempts: int = Field(4, ge=1, le=20, description="Tries of a push before the run says that it was not pushed.")
     retry_seconds: float = Field(2.0, ge=0, le=600, description="Pause before the second try; doubled before each one.")
+    signing_key: PathText | None = Field(
+        None, description="Private key that releases are signed with (a file, never its content); null: not signed."
+    )
     in_place_data: Literal["allow", "refuse"] = Field(
         "allow", description="Data outside of the checkout: published as not reproducible elsewhere, or refused."
     )
