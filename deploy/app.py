@@ -19,14 +19,14 @@ from deploy.faults import Fault, fault_handler
 from deploy.health import OPEN, metrics_router
 from deploy.metrics import Metrics
 from deploy.middleware import Envelope
-from deploy.model import Model, load_model
+from deploy.model import Model
 from deploy.oip.routes import oip_router
 from deploy.page_routes import PAGE_PATHS, page_router
 from deploy.predict import predict_router
 from deploy.settings import Settings
+from deploy.watch import Watch, load_first
 from deploy.worker import Worker
 from tasks.decoding import UndecodableImage
-from tasks.reports.prod_pointer import ProdPointer
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -38,7 +38,7 @@ def make_app(settings: Settings, model: Model | None = None) -> FastAPI:
         ParamsError: there is no token where the settings name one, or no pyarrow for what is to be captured.
         ReleaseError: there is no release that may be served.
     """
-    model = model or _first_model(settings)
+    model = model or load_first(settings)
     metrics, token_file = Metrics(), Path(settings.serve.token_file) if settings.serve.token_file else None
     capture = open_capture(settings.serve, metrics)
     worker = Worker(settings, metrics, Engine(model, settings.serve, metrics), capture)
@@ -54,13 +54,6 @@ def make_app(settings: Settings, model: Model | None = None) -> FastAPI:
             await asyncio.to_thread(capture.close)
 
     return compose(worker, lifespan, TokenGuard.of(token_file, os.environ))
-
-
-def _first_model(settings: Settings) -> Model:
-    if settings.release is not None:
-        return load_model(settings.release)
-    prod = ProdPointer.read(settings.store / "prod")
-    return load_model(settings.store / prod.manifest_sha256, str(prod.version), prod.manifest_sha256)
 
 
 def compose(worker: Worker, lifespan: Lifespan | None = None, guard: TokenGuard | None = None) -> FastAPI:
@@ -81,5 +74,7 @@ def compose(worker: Worker, lifespan: Lifespan | None = None, guard: TokenGuard 
     for kind in (Fault, Overloaded, AnswerFailed, UndecodableImage, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, reply)
     open_paths = OPEN | PAGE_PATHS | ({"/metrics"} if serve.open_metrics else set())
-    app.add_middleware(Envelope, metrics=worker.metrics, guard=guard or TokenGuard(), open_paths=open_paths)
+    guard = guard or TokenGuard()
+    app.add_middleware(Envelope, metrics=worker.metrics, guard=guard, open_paths=open_paths)
+    app.state.worker, app.state.guard, app.state.open_paths = worker, guard, open_paths  # for the server's protocol
     return app
