@@ -24,6 +24,7 @@ from deploy.oip.routes import oip_router
 from deploy.page_routes import PAGE_PATHS, page_router
 from deploy.predict import predict_router
 from deploy.settings import Settings
+from deploy.shadow_routes import shadow_router
 from deploy.watch import Watch, load_first
 from deploy.worker import Worker
 from tasks.decoding import UndecodableImage
@@ -42,16 +43,21 @@ def make_app(settings: Settings, model: Model | None = None) -> FastAPI:
     metrics, token_file = Metrics(), Path(settings.serve.token_file) if settings.serve.token_file else None
     capture = open_capture(settings.serve, metrics)
     worker = Worker(settings, metrics, Engine(model, settings.serve, metrics), capture)
+    watch = Watch(settings, worker.engine, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await worker.engine.start()
         if capture:
             capture.start()
-        yield
-        await worker.engine.stop()
-        if capture:
-            await asyncio.to_thread(capture.close)
+        watch.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(watch.stop)
+            await worker.engine.stop()
+            if capture:
+                await asyncio.to_thread(capture.close)
 
     return compose(worker, lifespan, TokenGuard.of(token_file, os.environ))
 
@@ -68,7 +74,7 @@ def compose(worker: Worker, lifespan: Lifespan | None = None, guard: TokenGuard 
         redoc_url=None,
         redirect_slashes=False,  # a redirect would name the host that the client claims
     )
-    for router in (predict_router, oip_router, metrics_router, page_router):
+    for router in (predict_router, oip_router, metrics_router, shadow_router, page_router):
         app.include_router(router(worker))
     reply = fault_handler(worker.metrics, serve.retry_after_seconds)
     for kind in (Fault, Overloaded, AnswerFailed, UndecodableImage, RequestValidationError, HTTPException):

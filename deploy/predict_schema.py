@@ -13,6 +13,7 @@ _FAULTS = {
     413: "The body is larger than the server takes.",
     415: "No image, an image format that is not allowed, JSON, or a compressed body.",
     422: "The image is damaged, or has too many pixels or frames.",
+    500: "The model failed; the server's log tells why under the request's id.",
     503: "The server has more to do than it admits, or is about to stop; Retry-After says when to come again.",
 }
 _ERROR = {
