@@ -17,6 +17,9 @@ class ServeLimits(Section):
     """What a client may ask for; beyond it the request is refused, before its cost."""
 
     body_mb: float = Field(20.0, gt=0, le=1024, description="Largest request body, megabytes (10^6 bytes).")
+    uploads_mb: float = Field(
+        256.0, gt=0, le=65536, description="Bodies that are still coming, of one worker; beyond it the oldest goes."
+    )
     header_kb: float = Field(16.0, ge=1, le=1024, description="Largest request line and headers, kilobytes.")
     max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1, description="Most pixels of an image, judged from its header.")
     formats: tuple[ImageFormat, ...] = Field(
@@ -66,6 +69,9 @@ class ServeParams(Section):
     max_batch: int = Field(4, ge=1, le=1024, description="Most images in one run of the model; 4 stay in its cache.")
     queue: int = Field(16, ge=1, le=65536, description="Images that a worker admits; beyond it 503 with Retry-After.")
     retry_after_seconds: int = Field(1, ge=1, le=3600, description="What Retry-After says.")
+    unready_seconds: float = Field(
+        0.0, ge=0, le=3600, description="After SIGTERM readiness is false so long before new connections are refused."
+    )
     drain_seconds: float = Field(
         30.0, ge=0, le=3600, description="After SIGTERM what was admitted is answered so long."
     )
