@@ -8,6 +8,8 @@ from pathlib import Path
 from flows.prod_pointer import read_prod
 from flows.served_release import stored_servable
 from flows.signing import configured_trust
+from flows.state import in_git
+from flows.versions import find_version, versions
 from tasks.errors import UserError, WorkspaceError
 from tasks.params import Params, load_params
 from tasks.servable import Servable, open_servable
@@ -61,8 +63,6 @@ def choose_release(here: Workspace | None, params: Params, release: Path | None,
         raise UserError("there is no workspace here; name the release's folder (--release)")
     trust, store = configured_trust(here, params), here.store(params.publish.store)
     if version is not None:
-        from flows.versions import find_version
-
         found = find_version(here.root, version)
         return ChosenRelease(stored_servable(store, found.manifest_sha256, trust), found.version)
     pointer = read_prod(store)
@@ -80,3 +80,11 @@ def _from_folder(here: Workspace | None, params: Params, folder: Path) -> Servab
         return open_servable(folder)
     beside = here.qualification if folder.resolve() == here.release.resolve() else None
     return open_servable(folder, verify_key=configured_trust(here, params), qualification=beside)
+
+
+def number_of(here: Workspace | None, chosen: ChosenRelease) -> int:
+    """A release's number in the registry; 1 of one that was never published."""
+    if chosen.version is not None or here is None or not in_git(here.root):
+        return chosen.version or 1
+    same = [one.version for one in versions(here.root) if one.manifest_sha256 == chosen.servable.digest]
+    return same[0] if same else 1
