@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 
 from flows.backbone_commands import backbone_app
 from flows.endings import INTERRUPTED, STOPPED, TERMINATED, disk_fault, result_of
+from flows.export_command import export
 from flows.logs import chosen_format, early_format, run_log, start_logs
 from flows.options import (
     DataOption,
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command()(tune)
 app.command()(push)
 app.command()(score)
+app.command()(export)
 app.add_typer(backbone_app, name="backbone")
 add_registry_commands(app)
 data_app = typer.Typer(help="Look at labelled data, or bring them under DVC.", no_args_is_help=True)
