@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 POOL = "graft"
-QUEUES = {"registry": None, "on-demand": 3, "unattended": 1}
+QUEUES = {"registry": None, "on-demand": 3, "unattended": 1, "scoring": 1}
 """How many runs of each queue work at once, by priority. A rollback never waits for an adaptation."""
 HEARTBEAT_SECONDS = 30
 SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)

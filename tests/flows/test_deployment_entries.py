@@ -27,9 +27,16 @@ def test_every_entry_waits_in_a_queue_of_the_pool_and_holds_no_lease(entry: dict
 
 
 def test_promotion_and_rollback_share_no_limit_with_an_adaptation() -> None:
-    registry = {entry["work_pool"]["work_queue_name"] for entry in ENTRIES if flow_of(entry) != "deployed_adapt"}
-    adaptations = {entry["work_pool"]["work_queue_name"] for entry in ENTRIES if flow_of(entry) == "deployed_adapt"}
+    registry, adaptations, scoring = (
+        {entry["work_pool"]["work_queue_name"] for entry in ENTRIES if flow_of(entry) in flows}
+        for flows in (("promote_flow", "rollback_flow"), ("deployed_adapt",), ("score_flow",))
+    )
+    assert registry
+    assert adaptations
+    assert scoring
     assert not registry & adaptations
+    assert not scoring & (registry | adaptations), "hours of scoring keep no adaptation waiting"
+    assert {flow_of(entry) for entry in ENTRIES} == {"promote_flow", "rollback_flow", "deployed_adapt", "score_flow"}
     assert [QUEUES[name] for name in registry] == [None]
     assert all(QUEUES[name] for name in adaptations)
     assert next(iter(QUEUES)) in registry, "the first queue is asked first"

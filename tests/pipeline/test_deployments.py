@@ -31,6 +31,7 @@ QUEUE_OF = {
     "on-event": "unattended",
     "promote": "registry",
     "rollback": "registry",
+    "score": "scoring",
 }
 
 
@@ -89,6 +90,7 @@ def queues_have_their_limits(server: ServerDesk) -> None:
         "registry": None,
         "on-demand": 3,
         "unattended": 1,
+        "scoring": 1,
     }
     assert queues["registry"]["priority"] < min(queues["on-demand"]["priority"], queues["unattended"]["priority"])
     assert server.ask("GET", "/work_pools/graft")[1]["concurrency_limit"] is None
