@@ -40,9 +40,15 @@ class AnswerFailed(Exception):
 
 
 class Request:
-    """Images of one client, answered by one model, however many batches they take."""
+    """Images of one client, answered by one model, however many batches they take.
 
-    __slots__ = ("answer", "answers", "images", "left", "model", "request_id", "taken")
+    Attributes:
+        left: images without an answer yet.
+        taken: images that threads took so far.
+        failed: one of them cannot be answered, and the others are not asked for any more.
+    """
+
+    __slots__ = ("answer", "answers", "failed", "images", "left", "model", "request_id", "taken")
 
     def __init__(self, images: Sequence[Image], request_id: str, answer: asyncio.Future[list[Answer]]) -> None:
         self.images = images
@@ -52,6 +58,7 @@ class Request:
         self.left = len(images)
         self.model: Model | None = None
         self.taken = 0
+        self.failed = False
 
     def take(self, most: int, present: Model) -> Part | None:
         """The next images, at most so many; None where nobody waits for them any more.
@@ -59,7 +66,7 @@ class Request:
         The first part pins the model, so that one reply never mixes two releases.
         """
         images = self.images[self.taken : self.taken + most]
-        if self.answer.done() or not len(images):
+        if self.failed or self.answer.done() or not len(images):
             return None
         self.model = self.model or present
         part = Part(self, self.model, self.taken, images)
@@ -110,6 +117,8 @@ def answered(parts: Sequence[Part], limits: ServeLimits) -> list[Done]:
     models = {id(part.model): part.model for part in parts}
     for model in models.values():
         done += _answered([part for part in parts if part.model is model], model, limits)
+    for one in done:
+        one.request.failed |= isinstance(one.outcome, Exception)
     return done
 
 

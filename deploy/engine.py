@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from deploy.batch import Answer, AnswerFailed, Done, Part, Request, answered
+from deploy.batch import FAILED, Answer, AnswerFailed, Done, Part, Request, answered
 from deploy.images import Image
 from deploy.metrics import Metrics
 from deploy.model import Model
@@ -149,18 +149,26 @@ class Engine:
         """A thread: take what waits, answer it, hand it over; no error ends it."""
         while (request := self._queue.get()) is not None:
             parts = self._take(request)
-            del request
+            del request  # Nothing of an answered request is held while the next one is waited for.
             if not parts:
                 continue
-            began = time.perf_counter()
-            done = answered(parts, self._serve.limits)
-            self._metrics.batch(len(done), time.perf_counter() - began)
+            done = self._answered(parts)
             del parts
             try:
                 loop.call_soon_threadsafe(self._hand_over, done)
             except RuntimeError:  # the loop is closed, and with it every client gone
                 return
             del done
+
+    def _answered(self, parts: Sequence[Part]) -> list[Done]:
+        began = time.perf_counter()
+        try:
+            done = answered(parts, self._serve.limits)
+            self._metrics.batch(len(done), time.perf_counter() - began)
+        except Exception:
+            LOG.exception("a batch could not be answered")
+            done = [Done(part.request, part.first, AnswerFailed(FAILED)) for part in parts]
+        return done
 
     def _take(self, first: Request) -> list[Part]:
         """At most serve.max_batch images; of a request of more the rest goes behind those who wait."""
