@@ -94,7 +94,7 @@ def _compare(
     folder = workspace.pinned_release(pinned.manifest_sha256)
     manifest = _verified(workspace, folder, pinned)
     pair = PairedComparison(against=against, version=pinned.version, manifest_sha256=pinned.manifest_sha256)
-    if _is_same_model(folder, manifest, ours):
+    if _is_same_model(folder, manifest, ours, params):
         return Compared(pair.model_copy(update={"unchanged": True}))
     why = _no_fair_test(workspace, pinned, ours)
     if why:
@@ -134,8 +134,15 @@ def _verified(workspace: Workspace, folder: Path, pinned: PinnedRelease) -> Mani
     return manifest
 
 
-def _is_same_model(folder: Path, manifest: Manifest, ours: Challenger) -> bool:
-    """Whether the release holds the model that is evaluated: equal network, head, preprocessing and class names."""
+def _is_same_model(folder: Path, manifest: Manifest, ours: Challenger, params: Params) -> bool:
+    """Whether the release holds the model that is evaluated: equal network, head, preprocessing and class names.
+
+    The same model in another precision is asked for is another one. Where int8 was asked for and fp32 was released,
+    asking for int8 again gives the same.
+    """
+    asked = manifest.quantization.requested if manifest.quantization else manifest.precision
+    if asked != params.export.precision:
+        return False
     made_of = manifest.digests.adapted, manifest.digests.backbone_graph
     if made_of != (ours.adapted, ours.backbone.graph_sha256):
         return False

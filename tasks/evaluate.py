@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ from tasks import metrics
 from tasks.adapted_features import features_under
 from tasks.champion_scoring import Challenger, Compared, champion_predictions, compare_with_pinned
 from tasks.errors import StageInputError
-from tasks.intervals import paired_gain_interval
 from tasks.methods.adapted_folder import (
     Adapted,
     calibrated,
@@ -29,25 +28,23 @@ from tasks.methods.adapted_folder import (
 from tasks.methods.baselines import baseline_predictions
 from tasks.methods.features import LabelledItems, read_labelled_items
 from tasks.metrics import FloatMatrix, IntVector
-from tasks.params import EvaluateParams, Params
+from tasks.params import Params
 from tasks.reports import (
-    BaselineScore,
     CalibrationReport,
-    Estimate,
     EvaluationReport,
     PairedComparison,
     write_bytes,
 )
 from tasks.reports.backbone import BackboneReport
-from tasks.scores import accuracy_estimate, calibration_report, class_scores, macro_f1_estimate
+from tasks.scores import accuracy_estimate, baseline_score, calibration_report, class_scores, macro_f1_estimate
 from tasks.stage import run_stage, say
-from tasks.tables import ITEMS, PREDICTIONS, read_table, write_table
+from tasks.tables import BASELINE_PREDICTIONS, ITEMS, PREDICTIONS, read_table, write_table
 from tasks.verdicts import digest_of, evaluated_digests, test_set_of
 from tasks.workspace import Workspace
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
-    """Write predictions.parquet, champion_predictions.parquet, evaluation.json, metrics.json and two tables for plots.
+    """Write the answers of the model, the champion and the baselines, evaluation.json, metrics.json and plots' tables.
 
     Everything is computed with the head that is served, which has the temperature in it.
 
@@ -66,6 +63,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     compared = _compared(workspace, params, tested, predicted)
     confusion = metrics.confusion_matrix(tested.labels, predicted, len(items.names))
     guesses = [*_baselines(workspace, params, fitted, tested), *_other_models(workspace, params, tested)]
+    write_table(_baseline_predictions(tested, guesses), workspace.baseline_predictions)
     raw = adapted.head.logits(features).astype(np.float64)
     report = EvaluationReport(
         confidence=params.evaluate.confidence,
@@ -77,7 +75,10 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         macro_f1=macro_f1_estimate(confusion, params.evaluate),
         per_class=class_scores(items.names, confusion, params.evaluate.confidence),
         confusion=confusion.tolist(),
-        baselines=[_score_baseline(name, guess, predicted, tested, params.evaluate) for name, guess in guesses],
+        baselines=[
+            baseline_score(name, guess, predicted, tested.labels, len(items.names), params.evaluate)
+            for name, guess in guesses
+        ],
         digests=evaluated_digests(workspace),
         calibration=calibration_report(raw, logits, tested.labels, adapted.report, params.evaluate)
         if tested.paths
@@ -168,20 +169,6 @@ def _other_models(workspace: Workspace, params: Params, tested: LabelledItems) -
         yield "from_scratch", head.logits(features_under(workspace, params, graph, tested)).argmax(axis=1)
 
 
-def _score_baseline(
-    name: str, guessed: IntVector, predicted: IntVector, tested: LabelledItems, params: EvaluateParams
-) -> BaselineScore:
-    confusion = metrics.confusion_matrix(tested.labels, guessed, len(tested.names))
-    right, right_of_baseline = (tested.labels == answers for answers in (predicted, guessed))
-    gain, low, high = paired_gain_interval(right, right_of_baseline, params.confidence)
-    return BaselineScore(
-        name=name,
-        accuracy=accuracy_estimate(confusion, params),
-        macro_f1=macro_f1_estimate(confusion, params),
-        gain=Estimate(value=gain, low=low, high=high, method="newcombe, paired"),
-    )
-
-
 def _predictions(tested: LabelledItems, predicted: IntVector, probabilities: FloatMatrix) -> pa.Table:
     rows = {
         "path": tested.paths,
@@ -192,6 +179,15 @@ def _predictions(tested: LabelledItems, predicted: IntVector, probabilities: Flo
         "probabilities": list(probabilities.astype(np.float32)),
     }
     return pa.table(rows, schema=PREDICTIONS)
+
+
+def _baseline_predictions(tested: LabelledItems, guesses: Sequence[tuple[str, IntVector]]) -> pa.Table:
+    rows = {
+        "path": tested.paths * len(guesses),
+        "baseline": [name for name, _ in guesses for _ in tested.paths],
+        "predicted": [tested.names[label] for _, guess in guesses for label in guess],
+    }
+    return pa.table(rows, schema=BASELINE_PREDICTIONS)
 
 
 def _confusion_csv(tested: LabelledItems, predicted: IntVector) -> str:

@@ -18,23 +18,28 @@ from tasks.onnx_files import with_linear_head
 from tasks.opened_release import golden_cases
 from tasks.params import Params
 from tasks.params.identity import result_params_sha256
+from tasks.params.release import Precision
+from tasks.quantization.judgement import read_basis
+from tasks.quantization.search import Quantized, as_it_is, quantized
 from tasks.release import MANIFEST, verify_release
 from tasks.release_run import ReleaseRun
 from tasks.reports import AdaptationReport, EvaluationReport, Verdict, write_bytes
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.manifest import Manifest, ReleaseMetrics, SourceDigests
-from tasks.reports.release_parts import Labels
+from tasks.reports.release_parts import INT8_GOLDEN_TOLERANCE, Labels
 from tasks.stage import run_stage, say
+from tasks.tables import write_table
 from tasks.verdicts import check_verdict
 from tasks.workspace import Workspace
 
 
 def export(workspace: Workspace, params: Params) -> None:
-    """Write models/release/.
+    """Write models/release/, and what became of int8: reports/int8.json and reports/int8_predictions.parquet.
 
     Raises:
         GateNotPassed: the verdict refuses the model, or was given on another model, split, prediction or gate.
         StageInputError: an earlier stage's file is missing or does not fit the others.
+        DataError: a file that int8 is calibrated or judged with changed since it was validated.
     """
     verdict = check_verdict(workspace, params)
     evaluation = EvaluationReport.read(workspace.evaluation)
@@ -45,16 +50,39 @@ def export(workspace: Workspace, params: Params) -> None:
         graph = adapted.graph.read_bytes()
     head = calibrated(adapted.head, adapted.report.temperature)
     shutil.rmtree(release, ignore_errors=True)
-    write_bytes(release / "model.onnx", with_linear_head(graph, head.weight, head.bias))
+    form = _form(workspace, params, with_linear_head(graph, head.weight, head.bias), verdict, evaluation, backbone)
+    write_bytes(release / "model.onnx", form.model)
     write_bytes(release / "preprocess.json", (backbone.preprocess.model_dump_json(indent=2) + "\n").encode())
-    Labels(labels=evaluation.labels).write(release / "labels.json")
-    card = model_card(params, backbone, evaluation, verdict, adapted.report)
+    Labels(labels=form.evaluation.labels).write(release / "labels.json")
+    card = model_card(params, backbone, form.evaluation, verdict, adapted.report, form.report)
     write_bytes(release / "model_card.md", card.encode())
-    write_golden(release)
-    manifest = manifest_of(workspace, params, verdict, evaluation, backbone)
+    write_golden(release, form.report.released)
+    manifest = manifest_of(workspace, params, verdict, form, backbone)
     manifest.write(release / MANIFEST)
     verify_release(release)
     say(f"export: {len(manifest.files)} files, model {file_sha256(release / 'model.onnx')[:12]}")
+
+
+def _form(
+    workspace: Workspace,
+    params: Params,
+    model: bytes,
+    verdict: Verdict,
+    evaluation: EvaluationReport,
+    backbone: BackboneReport,
+) -> Quantized:
+    """The model in the precision that is released, with the files that tell of it written."""
+    for path in (workspace.quantization, workspace.int8_predictions, workspace.int8_timings):
+        path.unlink(missing_ok=True)
+    if params.export.precision == "fp32":
+        form = as_it_is(params, model, evaluation)
+    else:
+        form = quantized(workspace, params, model, backbone.preprocess, read_basis(workspace, verdict))
+    write_table(form.predictions, workspace.int8_predictions)
+    form.report.write(workspace.quantization)
+    if form.latencies is not None:
+        form.latencies.write(workspace.int8_timings)
+    return form
 
 
 def read_backbone(workspace: Workspace) -> tuple[BackboneReport, bytes]:
@@ -87,18 +115,21 @@ def check_fit(adaptation: AdaptationReport, backbone: BackboneReport, evaluation
         raise StageInputError(f"models/adapted/ knows {adaptation.labels}, evaluated were {evaluation.labels}; {mend}")
 
 
-def write_golden(release: Path) -> None:
+def write_golden(release: Path, precision: Precision) -> None:
     """Copy the golden files into the release and record its answers to them."""
     for file in golden_files():
         write_bytes(release / "golden" / file.name, file.read_bytes())
-    golden_cases(ReleaseRun(release), golden_files()).write(release / "golden" / "golden.json")
+    cases = golden_cases(ReleaseRun(release), golden_files())
+    if precision == "int8":
+        cases = cases.model_copy(update={"tolerance": INT8_GOLDEN_TOLERANCE})
+    cases.write(release / "golden" / "golden.json")
 
 
 def manifest_of(
-    workspace: Workspace, params: Params, verdict: Verdict, evaluation: EvaluationReport, backbone: BackboneReport
+    workspace: Workspace, params: Params, verdict: Verdict, form: Quantized, backbone: BackboneReport
 ) -> Manifest:
     """The manifest of the files that lie in models/release/ now."""
-    release = workspace.release
+    release, evaluation = workspace.release, form.evaluation
     files = {path.relative_to(release).as_posix(): path for path in sorted(release.rglob("*")) if path.is_file()}
     return Manifest(
         name=params.export.name,
@@ -117,6 +148,8 @@ def manifest_of(
             test_items=evaluation.test_items, accuracy=evaluation.accuracy, macro_f1=evaluation.macro_f1
         ),
         verdict=verdict,
+        precision=form.report.released,
+        quantization=form.report.quantization,
     )
 
 

@@ -8,9 +8,11 @@ from tasks.plots.calibration_rows import temperature_text
 from tasks.plots.findings import findings
 from tasks.plots.number_text import counted_text
 from tasks.plots.probe_comparison import judged_text
-from tasks.reports import AdaptationReport, BaselineScore, EvaluationReport, Verdict
+from tasks.reports import AdaptationReport, BaselineScore, ChampionVerdict, EvaluationReport, Verdict
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.estimate import Estimate
+from tasks.reports.quantization import Quantization, QuantizationReport
+from tasks.reports.release_parts import INT8_GOLDEN_TOLERANCE
 
 BASELINES = {"from_scratch": "the same network from scratch"}
 CARD = """# {name}
@@ -39,12 +41,38 @@ An image classifier for {classes} classes: {labels}.
 {verdict}
 
 {champion}
-
+{precision}
 ## Limits
 
 It knows only the classes above and gives one of them for any picture. The figures hold for pictures like those of the
-test set. Across kinds of processors probabilities agree to 1e-4.
+test set. {processors}
 """
+INT8 = """
+## Precision
+
+int8 ({variant}): activations are unsigned 8-bit integers, weights signed ones; normalisation, head and softmax
+are fp32. Calibrated on {calibration_items} items of the training set. The figures above are its own.
+
+| against fp32, on the test items | difference | lower bound |
+|---|---|---|
+| accuracy | {accuracy} |
+| macro-F1 | {macro_f1} |
+| size of the model | {size} of fp32's | |
+
+The int8 forms that were tried, and how they were judged: the field `quantization` of manifest.json.
+"""
+FELL_BACK = """
+## Precision
+
+fp32. int8 was asked for, and no int8 model earned its place:
+
+{reasons}
+"""
+FP32_PROCESSORS = "Across kinds of processors probabilities agree to 1e-4."
+INT8_PROCESSORS = """It was measured on a processor of one kind. On another, int8 sums may be rounded
+otherwise, so that probabilities near a decision differ by a few hundredths; on one without VNNI (x86) or dot-product
+instructions they may overflow as well. A server checks the golden files and refuses a release that it cannot answer to
+within {tolerance:g}; where that happens, set export.int8.reduce_range, or release fp32."""
 
 
 def model_card(
@@ -53,12 +81,15 @@ def model_card(
     evaluation: EvaluationReport,
     verdict: Verdict,
     adaptation: AdaptationReport,
+    precision: QuantizationReport,
 ) -> str:
     """The card's text; holds no time, host, user or path.
 
     Args:
+        evaluation: of the model that is released, in its own precision.
         adaptation: whose method and depth the card names.
     """
+    int8 = precision.quantization if precision.released == "int8" else None
     return CARD.format(
         name=params.export.name,
         classes=len(evaluation.labels),
@@ -79,14 +110,32 @@ def model_card(
         findings=_paragraph(params, evaluation, adaptation),
         baselines="".join(map(_baseline_row, evaluation.baselines)),
         data=evaluation.digests.data,
-        verdict="\n".join(f"- {rule.reason}" for rule in verdict.rules),
-        champion=_champion(verdict),
+        verdict="\n".join(f"- {rule.reason}" for rule in (int8.rules if int8 else verdict.rules)),
+        champion=_champion(int8.champion if int8 and int8.champion else verdict.champion),
+        precision=_precision(precision.quantization),
+        processors=INT8_PROCESSORS.format(tolerance=INT8_GOLDEN_TOLERANCE) if int8 else FP32_PROCESSORS,
     )
 
 
-def _champion(verdict: Verdict) -> str:
-    """What the gate said of the model that was in production then."""
-    champion = verdict.champion
+def _precision(quantization: Quantization | None) -> str:
+    """The section on int8; empty where nobody asked for it."""
+    if quantization is None:
+        return ""
+    gains = quantization.accuracy_gain, quantization.macro_f1_gain
+    if quantization.variant is None or gains[0] is None or gains[1] is None:
+        return FELL_BACK.format(reasons="\n".join(f"- {reason}" for reason in quantization.reasons))
+    accuracy, macro_f1 = (f"{gain.value:+.4f} | {gain.low:+.4f}" for gain in gains if gain)
+    return INT8.format(
+        variant=quantization.variant,
+        calibration_items=quantization.calibration_items,
+        accuracy=accuracy,
+        macro_f1=macro_f1,
+        size=f"{quantization.size_ratio:.2f}",
+    )
+
+
+def _champion(champion: ChampionVerdict | None) -> str:
+    """What was said of the model that was in production then."""
     if champion is None or champion.outcome == "first":
         return "Nothing was in production when it was judged."
     return f"When v{champion.version} was in production: {'; '.join(champion.reasons)}."

@@ -20,6 +20,8 @@ from tasks.metrics import accuracy, confusion_matrix, macro_f1
 from tasks.model_comparison import measured_again
 from tasks.opened_release import golden_faults
 from tasks.params import Params
+from tasks.quantization.decision import gain_text, losses
+from tasks.quantization.judgement import judge_answers, read_basis
 from tasks.release import manifest_sha256, verify_release
 from tasks.release_run import ReleaseRun
 from tasks.reports import ChampionVerdict, EvaluationReport
@@ -81,19 +83,22 @@ def _behaviour(workspace: Workspace, params: Params, manifest: Manifest, run: Re
         _golden(run),
         _parity(served, expected, allowed),
         _same_metrics(run, served, gated, manifest),
-        *_same_outcome(workspace, params, run, served, manifest),
+        *(_same_outcome if manifest.precision == "fp32" else _judged_again)(workspace, params, run, served, manifest),
         _batches(run, run.prepared(files[:probed], contents[:probed]), served[:probed], allowed, threads),
         _size(workspace.release, params.qualify.max_size_mb),
     ]
 
 
 def _gated_predictions(workspace: Workspace, manifest: Manifest) -> pa.Table:
-    if not workspace.predictions.is_file() or (
-        file_sha256(workspace.predictions) != manifest.verdict.digests.predictions
-    ):
-        raise StageInputError("reports/predictions.parquet is not what the gate judged; run `graft adapt`")
+    """The answers that the release was judged by: the gated ones, or those of the int8 model at its export."""
+    path, digest, judge = workspace.predictions, manifest.verdict.digests.predictions, "the gate"
+    if manifest.precision == "int8":
+        own = manifest.quantization
+        path, digest, judge = workspace.int8_predictions, (own and own.predictions) or "", "export"
+    if not path.is_file() or file_sha256(path) != digest:
+        raise StageInputError(f"{workspace.relative(path)} is not what {judge} judged; run `graft adapt`")
     # Not pq.read_table: that imports pyarrow.dataset and, with it, pandas.
-    return pq.ParquetFile(workspace.predictions).read()
+    return pq.ParquetFile(path).read()
 
 
 def _golden(run: ReleaseRun) -> Check:
@@ -151,6 +156,28 @@ def _same_outcome(
     judged = judge_champion(again, params.gate.champion, gated.use, params.promotion.equivalent)
     same = (judged.outcome, judged.promotable) == (gated.outcome, gated.promotable)
     return [_check("champion", same, f"{_outcome_text(judged)}; gated {_outcome_text(gated)}")]
+
+
+def _judged_again(
+    workspace: Workspace, params: Params, run: ReleaseRun, served: FloatMatrix, manifest: Manifest
+) -> list[Check]:
+    """Of an int8 release: every rule of the gate, the champion and the margins to fp32, with its own answers.
+
+    Raises:
+        StageInputError: what it is held against is not what was gated.
+    """
+    basis = read_basis(workspace, manifest.verdict)
+    labels = basis.evaluation.labels
+    if sorted(labels) != sorted(run.labels):
+        return [_check("gates", False, f"labels.json names {run.labels}, judged were {labels}")]
+    again = judge_answers(basis, served[:, [run.labels.index(label) for label in labels]], params)
+    lost = losses(again.accuracy_gain, again.macro_f1_gain, params.export.int8)
+    compared = f" and the outcome against v{again.champion.version}" if again.champion else ""
+    kept = f"accuracy {gain_text(again.accuracy_gain)}, macro-F1 {gain_text(again.macro_f1_gain)} against fp32"
+    return [
+        _check("gates", not again.faults, "; ".join(again.faults) or f"{len(again.rules)} rules{compared} hold"),
+        _check("int8 against fp32", not lost, "; ".join(lost) or kept),
+    ]
 
 
 def _outcome_text(judged: ChampionVerdict) -> str:

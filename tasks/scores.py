@@ -16,10 +16,25 @@ from tasks.calibration import (
     confidence_bins,
     errors_by_chance,
 )
-from tasks.intervals import Interval, bootstrap_macro_f1, percentile_interval, resampled_means, wilson_interval
+from tasks.intervals import (
+    Interval,
+    bootstrap_macro_f1,
+    paired_gain_interval,
+    percentile_interval,
+    resampled_means,
+    wilson_interval,
+)
 from tasks.metrics import BoolVector, FloatMatrix, FloatVector, IntMatrix, IntVector
 from tasks.params import EvaluateParams
-from tasks.reports import AdaptationReport, CalibrationReport, CalibrationScores, ClassScore, Estimate, ReliabilityBin
+from tasks.reports import (
+    AdaptationReport,
+    BaselineScore,
+    CalibrationReport,
+    CalibrationScores,
+    ClassScore,
+    Estimate,
+    ReliabilityBin,
+)
 from tasks.threads import one_blas_thread
 
 CHANCE_SAMPLES = 1000
@@ -68,14 +83,37 @@ def class_scores(names: list[str], confusion: IntMatrix, confidence: float) -> l
     return scores
 
 
+def baseline_score(
+    name: str, guessed: IntVector, predicted: IntVector, actual: IntVector, classes: int, params: EvaluateParams
+) -> BaselineScore:
+    """A baseline's scores, and the accuracy that the model gains over it on the same items.
+
+    Args:
+        guessed, predicted, actual: (items,) class indices: the baseline's, the model's, and the true ones.
+    """
+    confusion = metrics.confusion_matrix(actual, guessed, classes)
+    gain, low, high = paired_gain_interval(actual == predicted, actual == guessed, params.confidence)
+    return BaselineScore(
+        name=name,
+        accuracy=accuracy_estimate(confusion, params),
+        macro_f1=macro_f1_estimate(confusion, params),
+        gain=Estimate(value=gain, low=low, high=high, method="newcombe, paired"),
+    )
+
+
 def calibration_report(
-    raw: FloatMatrix, calibrated: FloatMatrix, actual: IntVector, adapted: AdaptationReport, params: EvaluateParams
+    raw: FloatMatrix,
+    calibrated: FloatMatrix,
+    actual: IntVector,
+    adapted: AdaptationReport | CalibrationReport,
+    params: EvaluateParams,
 ) -> CalibrationReport:
     """Log-loss, Brier score and calibration error before and after, on the same resampled items.
 
     Args:
         raw: (items, classes) logits as the head gave them; one item at least.
         calibrated: (items, classes) logits divided by the temperature of `adapted`.
+        adapted: what says the temperature and on what it was found.
         actual: (items,) true class indices.
     """
     sides = [_Probabilities.of(logits, actual) for logits in (raw, calibrated)]

@@ -84,6 +84,10 @@ CHAMPION_PREDICTIONS = pa.schema(
 """Test items sorted by path; what the pinned releases call them under today's class names. A column is null where none
 is pinned, or where it was not compared."""
 
+BASELINE_PREDICTIONS = pa.schema([("path", pa.string()), ("baseline", pa.string()), ("predicted", pa.string())])
+"""What each baseline of the evaluation calls each test item: the baselines one after the other, in its order, the items
+sorted by path."""
+
 OUT_OF_FOLD = pa.schema([("path", pa.string()), ("label", pa.string()), ("probabilities", pa.list_(pa.float32()))])
 """Fitted items that were held out once, sorted by path; `probabilities` of the model that did not see them."""
 

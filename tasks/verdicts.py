@@ -20,6 +20,7 @@ JUDGED = {
     "gate_params": "the section gate of params.yaml",
     "champion_pin": "the champion (data/champion.json)",
     "champion_predictions": "reports/champion_predictions.parquet",
+    "baseline_predictions": "reports/baseline_predictions.parquet",
     "test_use": "the use of the test set (data/test_use.json)",
 }
 
@@ -81,6 +82,9 @@ def evaluated_digests(workspace: Workspace) -> EvaluatedDigests:
         predictions=digest_of(workspace.predictions, "evaluate"),
         champion_pin=file_sha256(workspace.champion_pin) if pinned else None,
         champion_predictions=digest_of(workspace.champion_predictions, "evaluate") if pinned else None,
+        baseline_predictions=file_sha256(workspace.baseline_predictions)
+        if workspace.baseline_predictions.is_file()
+        else None,
     )
 
 

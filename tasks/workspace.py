@@ -204,6 +204,26 @@ class Workspace:
         return self.reports / "champion_predictions.parquet"
 
     @property
+    def baseline_predictions(self) -> Path:
+        """What the baselines answer to the test items, for a quantised model to be held against, too."""
+        return self.reports / "baseline_predictions.parquet"
+
+    @property
+    def quantization(self) -> Path:
+        """What export found of int8 models, where one was asked for."""
+        return self.reports / "int8.json"
+
+    @property
+    def int8_predictions(self) -> Path:
+        """What the released int8 model answered at its export; no row where the fp32 model is released."""
+        return self.reports / "int8_predictions.parquet"
+
+    @property
+    def int8_timings(self) -> Path:
+        """Latencies of int8 models on this machine: no out, and no dependency of a stage."""
+        return self.reports / "int8_timings.json"
+
+    @property
     def confusion(self) -> Path:
         return self.reports / "confusion.csv"
 

@@ -83,7 +83,8 @@ class CalibrationReport(Record):
 class EvaluatedDigests(Record):
     """sha256 of what was evaluated and what came out.
 
-    `champion_pin` and `champion_predictions` are null where no earlier release is pinned.
+    `champion_pin` and `champion_predictions` are null where no earlier release is pinned, `baseline_predictions` in
+    evaluations of an earlier Graft.
     """
 
     data: str
@@ -92,6 +93,7 @@ class EvaluatedDigests(Record):
     predictions: str
     champion_pin: str | None = None
     champion_predictions: str | None = None
+    baseline_predictions: str | None = None
 
 
 class EvaluationReport(Report):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from tasks.params.release import Precision
 from tasks.reports.document import SCHEMA_VERSION, Record, Report
 from tasks.reports.estimate import Estimate
+from tasks.reports.quantization import Quantization
 from tasks.reports.verdict import Verdict
 
 
@@ -22,7 +24,7 @@ class SourceDigests(Record):
 
 
 class ReleaseMetrics(Record):
-    """What the gate judged."""
+    """The released model's own: of an int8 model its own answers', of any other what the gate judged."""
 
     test_items: int
     accuracy: Estimate
@@ -30,7 +32,11 @@ class ReleaseMetrics(Record):
 
 
 class Manifest(Report):
-    """`files`: relative path to sha256, every file of the release but the manifest itself."""
+    """`files`: relative path to sha256, every file of the release but the manifest itself.
+
+    `verdict` is the gate's on the fp32 model; `quantization` says what became of int8 where it was asked for, and how
+    an int8 model was judged. Manifests of an earlier Graft say neither precision: their models are fp32.
+    """
 
     produced_by: ClassVar[str] = "export"
 
@@ -40,6 +46,8 @@ class Manifest(Report):
     digests: SourceDigests
     metrics: ReleaseMetrics
     verdict: Verdict
+    precision: Precision = "fp32"
+    quantization: Quantization | None = None
 
     @classmethod
     def upgrade(cls, document: dict[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class JudgedDigests(Record):
     gate_params: str
     champion_pin: str | None = None
     champion_predictions: str | None = None
+    baseline_predictions: str | None = None
     test_use: str | None = None
 
 
