@@ -88,7 +88,7 @@ def entries_of_folder(root: Path, on_other: Callable[[str], None]) -> Iterator[E
     As the data door reads: names that begin with a dot and other files are left out, links are not followed.
 
     Args:
-        on_other: hears the path of every file that is left out.
+        on_other: hears the path of every file that is left out; of a hidden folder nothing is looked at.
     Raises:
         DataError: the folder itself cannot be listed.
     """
@@ -108,7 +108,8 @@ def entries_of_folder(root: Path, on_other: Callable[[str], None]) -> Iterator[E
                 continue
             path = folder + entry.name
             if entry.name.startswith("."):
-                on_other(path)
+                if not _is_folder(entry):
+                    on_other(path)
             elif _is_folder(entry):
                 below = _opened(root, path, len(open_folders))
                 if isinstance(below, Entry):

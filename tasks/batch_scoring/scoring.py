@@ -18,7 +18,7 @@ from tasks.batch_scoring.columns import ScoreColumns
 from tasks.batch_scoring.entries import Entry, Source, entries_of_folder, entries_of_table, find_source, has_labels
 from tasks.batch_scoring.listing import Listing, write_listing
 from tasks.batch_scoring.output import check_output, finished_tally, words_of, write_output
-from tasks.batch_scoring.parts import Parts, working_folder
+from tasks.batch_scoring.parts import Parts, scratch_folder, working_folder
 from tasks.digests import value_sha256
 from tasks.errors import DataError, counted
 from tasks.params.serve import ServeLimits
@@ -87,8 +87,8 @@ def score(wish: ScoreWish, servable: Servable, watch: Watch = Watch()) -> ScoreR
     columns = ScoreColumns(servable.opened.labels, has_labels(source), wish.embeddings, wish.abstain_below)
     answering = Answering(servable.opened, source.root, wish.limits, wish.embeddings)
     computed, state = 0, UNCHANGED
-    with working_folder(wish.output) as folder:
-        listing, left_out = _listed(source, folder, watch)
+    with working_folder(wish.output) as folder, scratch_folder(folder) as scratch:
+        listing, left_out = _listed(source, scratch, watch)
         key = _key(wish, servable, source, listing)
         tally = finished_tally(wish.output, key)
         if tally is None:
@@ -100,8 +100,6 @@ def score(wish: ScoreWish, servable: Servable, watch: Watch = Watch()) -> ScoreR
             tally = write_output(wish.output, parts, key, words, left_out)
             shutil.rmtree(folder)
             state = SCORED
-        else:
-            listing.file.unlink()
     return ScoreReport(
         state=state,
         output=str(wish.output),
@@ -125,7 +123,6 @@ def _listed(source: Source, folder: Path, watch: Watch) -> tuple[Listing, int]:
     listing = write_listing(entries, not source.is_table, folder, watch.listed)
     if listing.entries:
         return listing, left_out
-    listing.file.unlink()
     if source.is_table:
         raise DataError(f"{source.path} has no rows; list at least one file in its column `path`")
     others = f" ({counted(left_out, 'other file')}); files without an image's suffix go by a table" if left_out else ""
