@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from release_scene import add_release, point
-from small_release import answer_nan, flip_a_bit, make_release, name_another_class, seal, truncate
+from reload_scene import SPOILT, spoilt_release
+from small_release import seal, truncate
 
 from deploy.engine import Engine
 from deploy.metrics import Metrics
@@ -20,43 +21,7 @@ from deploy.watch import Watch, load_first
 from tasks.errors import ReleaseError
 from tasks.opened_release import OpenedRelease
 from tasks.params import ServeParams
-from tasks.release import manifest_sha256
 from tasks.reports.prod_pointer import ProdPointer
-from tasks.reports.release_parts import GoldenCases
-
-
-def change_golden(folder: Path) -> None:
-    """Have the golden files ask for other answers, every sha256 in order."""
-    file = folder / "golden" / "golden.json"
-    cases = GoldenCases.read(file)
-    changed = [one.model_copy(update={"probabilities": one.probabilities[::-1]}) for one in cases.cases]
-    cases.model_copy(update={"cases": changed}).write(file)
-    seal(folder)
-
-
-def ask_for_nothing(folder: Path) -> None:
-    """Have no golden file at all, every sha256 in order."""
-    file = folder / "golden" / "golden.json"
-    GoldenCases.read(file).model_copy(update={"cases": []}).write(file)
-    seal(folder)
-
-
-def answer_like_another(folder: Path) -> None:
-    """Take another model's graph, every sha256 in order: only the golden answers tell."""
-    other = make_release(folder.parent / f"{folder.name}-other", seed=77)
-    shutil.copy(other / "model.onnx", folder / "model.onnx")
-    seal(folder)
-
-
-SPOILT: list[tuple[Callable[[Path], object], str]] = [
-    (truncate, "model.onnx was altered or truncated"),
-    (flip_a_bit, "model.onnx was altered or truncated"),
-    (name_another_class, "labels.json names 4 classes"),
-    (answer_nan, "probabilities differ by nan"),
-    (change_golden, "does not answer its golden files"),
-    (answer_like_another, "does not answer its golden files"),
-    (ask_for_nothing, "names no file"),
-]
 
 
 class Server:
@@ -82,14 +47,6 @@ class Server:
 @pytest.fixture
 def server(store: Path) -> Server:
     return Server(store)
-
-
-def spoilt_release(store: Path, seed: int, spoil: Callable[[Path], object]) -> str:
-    """A bad release in the store, under the name that its manifest demands."""
-    folder = store / add_release(store, seed)
-    spoil(folder)
-    digest = manifest_sha256(folder)
-    return folder.rename(store / digest).name
 
 
 def test_a_promotion_reaches_the_engine_and_is_told_and_counted(
