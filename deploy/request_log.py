@@ -10,6 +10,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
+from deploy.log_writer import WriterHandler
+
 LOGGER = logging.getLogger("graft.request")
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 _FIELDS = "fields"
@@ -30,12 +32,13 @@ def log_request(level: int, fields: dict[str, Any]) -> None:
 
 def configure_logging(log_format: Literal["text", "json"], stream: TextIO | None = None) -> None:
     """Send every logger's lines of this process to stderr in one format; called again it replaces what it set up."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = WriterHandler(stream or sys.stderr)
     handler.setFormatter(JsonLine() if log_format == "json" else TextLine())
     handler.set_name("graft")
     root = logging.getLogger()
     for earlier in [one for one in root.handlers if one.get_name() == "graft"]:
         root.removeHandler(earlier)
+        earlier.close()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     for noisy in ("python_multipart", "httptools", "asyncio"):

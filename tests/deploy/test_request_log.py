@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from deploy import log_writer
 from deploy.request_log import configure_logging, log_request, request_id_of
 
 
@@ -17,8 +19,30 @@ def _untouched_root() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    for one in set(root.handlers) - set(handlers):
+        one.close()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def written(stream: io.StringIO) -> str:
+    """What the stream holds when all that was logged is written."""
+    for one in logging.getLogger().handlers:
+        one.flush()
+    return stream.getvalue()
+
+
+class StuckStream(io.StringIO):
+    """Takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.free = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.entered.set()
+        self.free.wait(60)
+        return super().write(text)
 
 
 @pytest.mark.parametrize("sent", [b"a", b"0f-9._:/+=@Z", b"x" * 128])
@@ -39,7 +63,7 @@ def test_json_lines_hold_time_level_and_the_requests_fields() -> None:
     configure_logging("json", stream)
 
     log_request(logging.INFO, {"request_id": "r1", "route": "/predict", "status": 200, "reason": None})
-    line = json.loads(stream.getvalue())
+    line = json.loads(written(stream))
 
     assert line.pop("time").endswith("Z")
     assert line == {
@@ -59,7 +83,7 @@ def test_text_lines_leave_out_what_is_not_known() -> None:
 
     log_request(logging.INFO, {"status": 503, "version": None, "reason": "overloaded"})
 
-    assert stream.getvalue().endswith(" INFO graft.request request status=503 reason=overloaded\n")
+    assert written(stream).endswith(" INFO graft.request request status=503 reason=overloaded\n")
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
@@ -75,7 +99,7 @@ def test_nothing_in_a_message_or_field_begins_another_line(log_format: str) -> N
     except ValueError:
         logging.getLogger("graft.engine").exception("failed")
 
-    lines = stream.getvalue().splitlines()
+    lines = written(stream).splitlines()
     assert stream.getvalue().isascii()
     assert "\x1b" not in stream.getvalue()
     if log_format == "json":
@@ -92,4 +116,34 @@ def test_configured_twice_a_line_comes_once() -> None:
 
     log_request(logging.INFO, {})
 
-    assert (first.getvalue(), second.getvalue().count("\n")) == ("", 1)
+    assert (first.getvalue(), written(second).count("\n")) == ("", 1)
+
+
+def test_a_log_that_nobody_reads_stops_nobody_and_tells_what_it_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_writer, "MOST_LINES", 50)
+    stream = StuckStream()
+    configure_logging("json", stream)
+
+    log_request(logging.INFO, {"place": 0})
+    assert stream.entered.wait(10)
+    for place in range(1, 500):
+        log_request(logging.INFO, {"place": place})
+    assert stream.getvalue() == ""
+    stream.free.set()
+    written(stream)
+    log_request(logging.INFO, {"place": "last"})
+
+    *kept, lost, last = [json.loads(line) for line in written(stream).splitlines()]
+    assert [line["place"] for line in kept] == list(range(51))
+    assert lost["message"].startswith("449 lines dropped")
+    assert last["place"] == "last"
+
+
+def test_a_reader_that_is_gone_stops_nobody() -> None:
+    stream = io.StringIO()
+    configure_logging("json", stream)
+    stream.close()
+
+    log_request(logging.INFO, {"place": 1})
+    written_by = logging.getLogger().handlers[-1]
+    written_by.flush()
