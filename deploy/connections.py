@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from uvicorn.server import ServerState
 from deploy.admission import Uploads
 from deploy.auth import TokenGuard
 from deploy.faults import Fault
+from deploy.request_log import log_request
 from deploy.worker import Worker
 
 if TYPE_CHECKING:
@@ -64,9 +66,11 @@ class Connections(ServerState):
             return fault
         return None
 
-    def refused(self, fault: Fault, route: str, seconds: float) -> None:
-        """Count a request that no task saw."""
+    def refused(self, fault: Fault, route: str, seconds: float, request_id: str, method: str | None) -> None:
+        """Count and log a request that no task saw; `method` is None where its line has not come."""
         self.metrics.request(route, fault.status, seconds)
+        fields = {"request_id": request_id, "method": method, "route": route, "status": fault.status}
+        log_request(logging.INFO, {**fields, "ms": round(seconds * 1000, 2), "reason": fault.code})
         if fault.reason:
             self.metrics.rejected(fault.reason)
 
