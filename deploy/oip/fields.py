@@ -12,7 +12,7 @@ from deploy.oip.tensors import Tensor
 
 _KINDS = {
     dict: "an object", list: "an array", Numbers: "an array", str: "a text", Encoded: "a text",
-    bool: "true or false", int: "a number", float: "a number",
+    bool: "true or false", int: "a number", float: "a number with a fraction",
 }  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def read_bytes(numbers: Numbers, shape: tuple[int, ...]) -> UInt8Array:
         Refused: other numbers, another count, another nesting, or no JSON.
     """
     count, length = math.prod(shape), numbers.end - numbers.start
-    if count > length // 2:
+    if count > (length - 1) // 2:
         raise Refused(f"`data` holds fewer numbers than the {count} of shape {list(shape)}")
     reading = _Reading(shape, np.empty(count, dtype=np.uint8))
     place = numbers.start

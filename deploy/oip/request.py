@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -160,7 +159,7 @@ def _files(data: Any, count: int, name: str, content_type: Any) -> list[bytes]:
     files = []
     for number, one in enumerate(data):
         try:
-            files.append(binascii.a2b_base64(one.text(), strict_mode=True))
+            files.append(one.base64())
         except ValueError as err:
             raise Refused(f"element {number} of input {name!r} is no base64: {err}") from err
     return files
@@ -171,7 +170,7 @@ def _asked_outputs(
 ) -> list[AskedOutput]:
     standard = optional_bool(request_parameters.get("binary_data_output"), "binary_data_output") or False
     known = {tensor.name: tensor for tensor in outputs_of(model)}
-    asked = listed(document.get("outputs") or [], "`outputs`")
+    asked = listed([] if document.get("outputs") is None else document["outputs"], "`outputs`")
     if not asked:
         return [AskedOutput(tensor, standard) for tensor in known.values()]
     found: dict[str, AskedOutput] = {}

@@ -7,6 +7,7 @@ all of a tensor in JSON, stay where they are in the text (`Numbers`) until shape
 
 from __future__ import annotations
 
+import binascii
 import json
 import math
 import re
@@ -17,6 +18,9 @@ from typing import Any
 from deploy.oip.number_arrays import find_numbers
 from deploy.oip.refused import Refused
 
+LONGEST_TEXT = 65_536
+"""Bytes of a key or a text that is no tensor's element."""
+
 MOST_VALUES = 16_384
 """Objects, arrays, texts and numbers outside of number arrays; a request has tens, or one for each of its images."""
 
@@ -24,10 +28,18 @@ _SPACE = re.compile(rb"[ \t\n\r]*+")
 _OPENING = re.compile(rb"[\[ \t\n\r]*+")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*+)(\.[0-9]++)?([eE][+-]?[0-9]++)?")
 _IN_NUMBER = re.compile(rb"[-+.0-9eE]*+")
+_PLAIN_TEXT = re.compile(rb'[^"\\\x00-\x1f]*+')
 _TEXT = re.compile(rb'(?:[^"\\\x00-\x1f]|\\.)*+')
 _LONGEST_NUMBER = 32
-_TEXT_STEP = 4096
-"""The expression keeps a mark for every character that it has matched, so it is given so many at a time."""
+_PLAIN_STEP, _TEXT_STEP = 1 << 20, 4096
+"""How much an expression is given at a time: the first, so that other threads get their turn; the one that knows
+escapes, because it keeps a mark for every character that it has matched."""
+
+_BASE64_ESCAPES = (
+    (b"\\/", b"/"), (b"\\u002B", b"+"), (b"\\u002b", b"+"), (b"\\u002F", b"/"), (b"\\u002f", b"/"),
+    (b"\\u003D", b"="), (b"\\u003d", b"="),
+)  # fmt: skip
+"""As PHP and .NET write them; undone in the bytes, because a text would lie in memory several times."""
 
 _WORDS = {b"t": (b"true", True), b"f": (b"false", False), b"n": (b"null", None)}
 
@@ -42,14 +54,11 @@ class Encoded:
         """Decoded.
 
         Raises:
-            Refused: an escape that JSON does not have, or a half of a surrogate pair alone.
+            Refused: it is not UTF-8, has an escape that JSON does not have, or a half of a surrogate pair alone.
         """
         try:
-            found = (
-                str(json.loads(self.quoted.decode("utf-8")))
-                if b"\\" in self.quoted
-                else self.quoted[1:-1].decode("utf-8")
-            )
+            found = self.quoted.decode("utf-8")
+            found = str(json.loads(found)) if "\\" in found else found[1:-1]
             found.encode("utf-8")
         except UnicodeDecodeError as err:
             raise Refused("the JSON holds text that is not UTF-8") from err
@@ -58,6 +67,19 @@ class Encoded:
         except ValueError as err:
             raise Refused(f"the JSON holds an escape that JSON does not have: {err}") from err
         return found
+
+    def base64(self) -> bytes:
+        """What it stands for as base64.
+
+        Raises:
+            ValueError: it is none.
+        """
+        raw = self.quoted
+        for escape, plain in _BASE64_ESCAPES:
+            raw = raw.replace(escape, plain)
+        if b"\\" in raw:
+            raise ValueError("it holds escaped characters that base64 does not have")
+        return binascii.a2b_base64(memoryview(raw)[1:-1], strict_mode=True)
 
 
 def parse_object(text: bytes, depth: int, most_values: int = MOST_VALUES) -> dict[str, Any]:
@@ -115,8 +137,8 @@ class _Reader:
                 return find_numbers(self._text, place, self._depth - depth + 1)
             return self._array(place, depth, path) if first == b"[" else self._object(place, depth, path)
         if first == b'"':
-            quoted, end = self._quoted(place)
-            return (quoted if "data" in path[3:4] and path[1] == "inputs" else quoted.text()), end
+            element = path[1:2] == ("inputs",) and path[3:4] == ("data",)
+            return self._quoted(place) if element else self._short(place)
         if first in _WORDS:
             word, meaning = _WORDS[first]
             if self._text.startswith(word, place):
@@ -145,8 +167,7 @@ class _Reader:
                 raise Refused(
                     f"an object's key must be a text in double quotes (at byte {place}, {_shown(self._text, place)})"
                 )
-            quoted, end = self._quoted(place)
-            key = quoted.text()
+            key, end = self._short(place)
             if key in found:
                 raise Refused(f"the JSON names the key {key[:40]!r} twice in one object (at byte {place})")
             end = self.past_space(end)
@@ -175,8 +196,9 @@ class _Reader:
     def _quoted(self, place: int) -> tuple[Encoded, int]:
         text, end = self._text, place + 1
         while True:
-            match = _TEXT.match(text, end, end + _TEXT_STEP)
-            reached = match.end() if match else end
+            reached = _reached(_PLAIN_TEXT, text, end, _PLAIN_STEP)
+            if text[reached : reached + 1] == b"\\":
+                reached = _reached(_TEXT, text, reached, _TEXT_STEP)
             if text[reached : reached + 1] == b'"':
                 return Encoded(text[place : reached + 1]), reached + 1
             if reached == end:
@@ -184,6 +206,12 @@ class _Reader:
                     raise Refused(f"the JSON ends inside the text that begins at byte {place}")
                 raise Refused(f"the JSON holds a control character or a lone backslash in a text (at byte {end})")
             end = reached
+
+    def _short(self, place: int) -> tuple[str, int]:
+        quoted, end = self._quoted(place)
+        if end - place > LONGEST_TEXT:
+            raise Refused(f"the JSON holds a text of {end - place} bytes (at byte {place}), {LONGEST_TEXT} are allowed")
+        return quoted.text(), end
 
     def _number(self, place: int) -> tuple[int | float, int]:
         match = _IN_NUMBER.match(self._text, place, place + _LONGEST_NUMBER + 1)
@@ -200,6 +228,11 @@ class _Reader:
         if not math.isfinite(number):
             raise Refused(f"the JSON holds a number beyond what a float holds: {token.decode()}")
         return number, end
+
+
+def _reached(pattern: re.Pattern[bytes], text: bytes, place: int, step: int) -> int:
+    match = pattern.match(text, place, place + step)
+    return match.end() if match else place
 
 
 def _shown(text: bytes, place: int) -> str:
