@@ -16,6 +16,15 @@ from deploy.metrics import Metrics, Rejection
 from tasks.decoding import UndecodableImage
 
 V2 = "/v2"
+SAFE_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cache-control": "no-store",
+}
+"""Of every reply that names no others: what is sent is data, and nobody's page."""
 _CODES = {
     400: "bad_request",
     401: "unauthorized",
@@ -118,7 +127,7 @@ def fault_reply(fault: Fault, path: str, request_id: str) -> Response:
     shown: dict[str, Any] = {"code": fault.code, "message": fault.message, "request_id": request_id}
     under_v2 = path == V2 or path.startswith(f"{V2}/")
     content = json.dumps({"error": fault.message if under_v2 else shown}).encode()
-    return Response(content, fault.status, {**fault.headers, "Content-Type": "application/json"})
+    return Response(content, fault.status, {**SAFE_HEADERS, **fault.headers, "Content-Type": "application/json"})
 
 
 def fault_handler(

@@ -46,7 +46,7 @@ class Metrics:
         self.registry = own = CollectorRegistry()
         self._requests = Counter("graft_requests", "Answered requests.", ["route", "status"], registry=own)
         self._seconds = Histogram(
-            "graft_request_seconds", "From a request's headers to its answer.", ["route"], registry=own, buckets=SECONDS
+            "graft_request_seconds", "From a complete request to its answer.", ["route"], registry=own, buckets=SECONDS
         )
         self._batches = Histogram("graft_batch_images", "Images in one run of the model.", registry=own, buckets=IMAGES)
         self._batch_seconds = Histogram(

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.auth import TokenGuard
-from deploy.faults import Fault, internal_fault, noted_reply
+from deploy.faults import SAFE_HEADERS, Fault, internal_fault, noted_reply
 from deploy.health import QUIET
 from deploy.metrics import Metrics
 from deploy.request_log import log_request, request_id_of
@@ -18,14 +18,7 @@ from deploy.request_log import log_request, request_id_of
 UNMATCHED = "unmatched"
 CLIENT_WENT = 499
 _LONGEST_PATH = 200
-_HEADERS = {
-    b"x-content-type-options": b"nosniff",
-    b"x-frame-options": b"DENY",
-    b"referrer-policy": b"no-referrer",
-    b"cross-origin-resource-policy": b"same-origin",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-    b"cache-control": b"no-store",
-}
+_HEADERS = [(name.encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 _logger = logging.getLogger("graft.server")
 
 
@@ -101,7 +94,7 @@ class _Reply:
             self.status = message["status"]
             headers = list(message.get("headers", ()))
             named = {name.lower() for name, _ in headers}
-            headers += [one for one in _HEADERS.items() if one[0] not in named]
+            headers += [one for one in _HEADERS if one[0] not in named]
             headers.append((b"x-request-id", self._request_id.encode()))
             message = {**message, "headers": headers}
         else:

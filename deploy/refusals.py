@@ -8,8 +8,7 @@ from deploy.admission import is_inference
 from deploy.engine import Overloaded
 from deploy.faults import Fault, fault_of
 from deploy.middleware import UNMATCHED
-
-INFER_ROUTE = "/v2/models/{model}/infer"
+from deploy.oip.routes import MODEL, VERSION
 
 
 def overloaded(retry_after_seconds: int) -> Fault:
@@ -45,4 +44,6 @@ def route_of(scope: Any) -> str:
     """The pattern under which a refused request is counted; never a path that a client chose."""
     if not is_inference(scope["method"], scope["path"]):
         return UNMATCHED
-    return "/predict" if scope["path"] == "/predict" else INFER_ROUTE
+    if scope["path"] == "/predict":
+        return "/predict"
+    return f"{VERSION if '/versions/' in scope['path'] else MODEL}/infer"

@@ -16,7 +16,9 @@ from release_scene import add_release, point
 from deploy.app import compose, make_app
 from deploy.engine import AnswerFailed, Overloaded, Stopping
 from deploy.metrics import Metrics
+from deploy.middleware import UNMATCHED
 from deploy.model import load_model
+from deploy.refusals import route_of
 from deploy.settings import Settings
 from deploy.worker import Worker
 from tasks.params import ServeParams
@@ -188,6 +190,16 @@ def test_replies_are_as_openapi_says(client: AsgiClient) -> None:
         assert reply.json.keys() == schema["properties"].keys() == set(schema["required"])
     error = responses["415"]["content"]["application/json"]["schema"]["properties"]["error"]
     assert bad.error.keys() == error["properties"].keys()
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/made-up/infer", "/v2/models/made-up/versions/1/infer"])
+def test_what_a_connection_refuses_is_counted_under_the_route_that_would_have_answered(
+    client: AsgiClient, path: str
+) -> None:
+    assert route_of({"method": "POST", "path": path}) in client.get("/openapi.json").json["paths"]
+    assert (
+        route_of({"method": "POST", "path": f"{path}/more"}) == route_of({"method": "GET", "path": path}) == UNMATCHED
+    )
 
 
 def test_a_promotion_reaches_the_application(store: Path) -> None:
