@@ -15,7 +15,7 @@ from tasks.batch_scoring.entries import Entry
 FloatMatrix = npt.NDArray[np.float32]
 
 NUMBERS = pa.list_(pa.field("element", pa.float32()))
-"""As Parquet itself names what is in a list, so that a part that is read back has the schema that it was written with."""
+"""Named as Parquet names what is in a list: a part that is read back has the schema that it was written with."""
 
 
 class ScoreColumns:
