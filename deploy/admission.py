@@ -30,18 +30,29 @@ class Admission:
         """Whether the next request would be refused."""
         return self._taken >= self._slots
 
-    def enter(self) -> bool:
-        """Take a slot; False where there is none. Every True is followed by one `leave`."""
+    def enter(self) -> Slot | None:
+        """Take a slot; None where there is none."""
         if self.full:
-            return False
+            return None
         self._taken += 1
-        return True
+        return Slot(self)
+
+    def given_back(self) -> None:
+        """Called by a slot, once."""
+        self._taken -= 1
+
+
+class Slot:
+    """What a request holds from its complete body to its complete answer."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission: Admission | None = admission
 
     def leave(self) -> None:
-        """Give a slot back."""
-        if self._taken <= 0:
-            raise RuntimeError("a slot was given back twice")
-        self._taken -= 1
+        """Give it back; again, it does nothing."""
+        if self._admission is not None:
+            self._admission.given_back()
+            self._admission = None
 
 
 class Upload(Protocol):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from uvicorn.server import ServerState
 
@@ -73,11 +72,6 @@ class Connections(ServerState):
         log_request(logging.INFO, {**fields, "ms": round(seconds * 1000, 2), "reason": fault.code})
         if fault.reason:
             self.metrics.rejected(fault.reason)
-
-    def left(self, task: asyncio.Task[Any]) -> None:
-        """The task of a request with a slot ended."""
-        self.tasks.discard(task)
-        self.admission.leave()
 
     def lost(self) -> None:
         """A connection ended."""

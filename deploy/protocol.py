@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 import time
+from functools import partial
 from typing import Any, Literal
 
 import httptools
@@ -17,7 +20,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from deploy import refusals
-from deploy.admission import is_inference
+from deploy.admission import Slot, is_inference
 from deploy.connections import Connections
 from deploy.faults import Fault, fault_reply
 from deploy.middleware import UNMATCHED
@@ -45,12 +48,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._turn: RequestResponseCycle | None = None  # the request whose answer is due next
         self._running = False
+        self._slot: Slot | None = None
         self._reading: Literal["head", "body"] | None = "head"  # what is incomplete of the request that is coming
         self._messages = 0
         self._head_bytes = 0
         self._body_bytes = 0
         self._wire_bytes = 0
         self._deaf = False  # nothing more is read
+        self._upgrading = False
         self._lingering = False
         self._owed: tuple[str, int] | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -83,15 +88,33 @@ class GuardedProtocol(HttpToolsProtocol):
             self._reading = "head"
         if self._reading == "head":
             self._head_bytes += len(data)
+        self._feed(data, may_upgrade=True)
+        self._watch()
+
+    def _feed(self, data: bytes, may_upgrade: bool) -> None:
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._end_after_turn()  # answered as plain HTTP; what follows is no HTTP to this parser
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._upgrading and may_upgrade:
+                self._read_plainly(data[upgrade.args[0] :])
+            else:
+                self._end_after_turn()
         except httptools.HttpParserError as err:
             self._malformed(err)
         else:
             self._count(len(data))
-        self._watch()
+
+    def _read_plainly(self, rest: bytes) -> None:
+        """No other protocol is offered: read the request again without its wish, for the parser skips its body."""
+        self._upgrading, self._head_bytes = False, 0
+        head = [b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
+        for name, value in self.headers:
+            if name == b"connection" and b"close" in value.lower():
+                head.append(b"connection: close\r\n")
+            elif name not in (b"connection", b"upgrade"):
+                head.append(b"%b: %b\r\n" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(b"".join(head) + b"\r\n" + rest, may_upgrade=False)
 
     def _count(self, size: int) -> None:
         """Bound what is kept of a request that is not complete, whatever its bytes are: chunk sizes, trailers."""
@@ -133,6 +156,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._deaf:
             return
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._upgrading = True
+            return
         self.scope["began"] = time.perf_counter()  # type: ignore[typeddict-unknown-key]
         self.scope["refusal"] = self._head_fault()  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
@@ -150,7 +176,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.body += body
 
     def on_message_complete(self) -> None:
-        if self._deaf:
+        if self._deaf or self._upgrading:
             return
         self._reading = None
         self.server_state.uploads.end(self)
@@ -174,19 +200,29 @@ class GuardedProtocol(HttpToolsProtocol):
             cycle.waiting_for_100_continue = False
 
     def _admit(self, cycle: RequestResponseCycle) -> None:
-        """Hand a complete request to the application; its slot is given back when the application's task ends."""
-        inference = is_inference(cycle.scope["method"], cycle.scope["path"])
-        if inference and not self.server_state.admission.enter():
-            self._refuse(cycle, refusals.overloaded(self.server_state.serve.retry_after_seconds))
-            return
+        """Hand a complete request to the application."""
+        slot = None
+        if is_inference(cycle.scope["method"], cycle.scope["path"]):
+            slot = self.server_state.admission.enter()
+            if slot is None:
+                self._refuse(cycle, refusals.overloaded(self.server_state.serve.retry_after_seconds))
+                return
         cycle.waiting_for_100_continue = False
-        self._running = True
+        self._running, self._slot = True, slot
         task = self.loop.create_task(cycle.run_asgi(self.app))
         self.tasks.add(task)
-        task.add_done_callback(self.server_state.left if inference else self.tasks.discard)
+        task.add_done_callback(partial(self._done, slot))
+
+    def _done(self, slot: Slot | None, task: asyncio.Task[None]) -> None:
+        """The application's task ended, with an answer or not."""
+        self.tasks.discard(task)
+        if slot is not None:
+            slot.leave()
 
     def on_response_complete(self) -> None:
-        self._running, self._turn = False, None
+        if self._slot is not None:  # now: its client may ask again before the task's end is told
+            self._slot.leave()
+        self._running, self._turn, self._slot = False, None, None
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._await_close()
@@ -361,7 +397,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._sending = self.loop.call_later(self.server_state.limits.send_seconds, self._cut_off)
 
     def _cut_off(self) -> None:
+        """Reset the connection: the kernel is not left with an answer that nobody takes."""
         self.server_state.metrics.rejected("deadline")
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and not self.transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def _unsupported_upgrade_warning(self) -> None:
