@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
@@ -26,6 +28,7 @@ def metrics_router(worker: Worker) -> APIRouter:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def metrics() -> Response:
-        return Response(worker.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        text = await asyncio.to_thread(worker.metrics.exposition)  # it may wait for another process that sums
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -18,11 +18,11 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Where workers keep their counts for each other; set and made by their parent before this module is imported."""
+from deploy.worker_counts import FOLDER, forget_worker, summed_counts
+
+__all__ = ["FOLDER", "Metrics", "Rejection", "forget_worker"]
 
 Rejection = Literal[
     "overloaded", "too_large", "pixels", "format", "frames", "undecodable", "body", "auth", "deadline", "header",
@@ -125,23 +125,22 @@ class Metrics:
         """Prometheus text (version 0.0.4) of all workers: sums of counts, also of dead ones, and each one's process."""
         shown = CollectorRegistry()
         if self._folder:
-            workers = live_workers(Path(self._folder))
-            shown.register(_Current(MultiProcessCollector(None, self._folder)))  # type: ignore[no-untyped-call]
+            counts, workers = summed_counts(Path(self._folder))
         else:
-            workers = [os.getpid()]
-            shown.register(_Current(self.registry))
+            counts, workers = list(self.registry.collect()), [os.getpid()]
+        shown.register(_Shown(counts))
         shown.register(_Processes(workers))
         return generate_latest(shown)
 
 
-class _Current(Collector):
-    """Leaves out the releases that nobody serves any more."""
+class _Shown(Collector):
+    """What was counted, without the releases that nobody serves any more."""
 
-    def __init__(self, counted: Collector) -> None:
-        self._counted = counted
+    def __init__(self, counts: Iterable[Metric]) -> None:
+        self._counts = counts
 
     def collect(self) -> Iterable[Metric]:
-        for metric in self._counted.collect():
+        for metric in self._counts:
             if metric.name == "graft_model":
                 metric.samples = [sample for sample in metric.samples if sample.value]
             yield metric
@@ -161,17 +160,3 @@ class _Processes(Collector):
                 for sample in metric.samples:
                     kept.add_sample(sample.name, {**sample.labels, "pid": str(pid)}, sample.value)
         yield from found.values()
-
-
-def live_workers(folder: Path) -> list[int]:
-    """Pids of the workers that keep counts in the folder and live; gauges of the others are put away."""
-    pids = {int(file.stem.rpartition("_")[2]) for file in folder.glob("*.db")}
-    living = {pid for pid in pids if Path(f"/proc/{pid}").exists()}
-    for pid in pids - living:
-        forget_worker(pid, folder)
-    return sorted(living)
-
-
-def forget_worker(pid: int, folder: Path) -> None:
-    """Put away the gauges of a worker that ended; what it counted remains."""
-    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

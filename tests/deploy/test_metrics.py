@@ -13,7 +13,7 @@ from app_scene import app_of, png
 from asgi_client import AsgiClient, asking
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.metrics import FOLDER, Metrics
+from deploy.metrics import FOLDER, Metrics, forget_worker
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +107,27 @@ def test_what_a_dead_worker_counted_remains_and_what_it_was_does_not(
     assert value(series, "graft_queue_images") == 3
     assert value(series, "graft_model", name="made-up", version="1", digest="d" * 64) == 1
     assert [dict(labels)["pid"] for name, labels in series if name == "process_open_fds"] == [str(one.process.pid)]
+
+
+def test_counts_of_many_dead_workers_are_kept_in_one_file(tmp_path: Path) -> None:
+    for _ in range(4):
+        worker = CountingWorker(tmp_path, "1")
+        worker.do("request")
+        worker.kill()
+    forget_worker(worker.process.pid, tmp_path)
+    forget_worker(worker.process.pid, tmp_path)
+
+    last = CountingWorker(tmp_path, "1")
+    last.do("request")
+    series, files = last.show(), {file.name for file in tmp_path.glob("*.db")}
+    last.kill()
+
+    assert value(series, "graft_requests_total", route="/predict", status="200") == 5
+    assert value(series, "graft_request_seconds_bucket", route="/predict", le="0.025") == 5
+    assert value(series, "graft_request_seconds_bucket", route="/predict", le="0.01") == 0
+    assert value(series, "graft_request_seconds_sum", route="/predict") == pytest.approx(0.1)
+    own = {f"{kind}_{last.process.pid}.db" for kind in ("counter", "histogram", "gauge_livesum")}
+    assert files == own | {"counter_dead.db", "histogram_dead.db"}
 
 
 def test_while_workers_reload_both_releases_show_and_then_only_the_new_one(
