@@ -17,6 +17,7 @@ ATTEMPTS = 50
 """A loser of the race reads again and decides again; each round somebody wins."""
 
 VERSIONS, HISTORY, TEST_USES = "versions.jsonl", "history.jsonl", "test_uses.jsonl"
+SHADOWS = "shadows.jsonl"
 SUPERSEDED = "superseded.jsonl"
 """Lines of the history that a machine had written when another's were at the remote first: they lost, or have another
 number now."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from flows.holdings import Holding, holding
-from flows.records import PROD, StageChange
+from flows.records import PROD, SHADOW, StageChange
 from flows.stage_history import stage_history, to_fall_back_to
 from flows.state import in_git
 from flows.store import INCOMING, LEAVING, releases_of
@@ -26,7 +26,7 @@ def stored_releases(workspace: Workspace, store: Path) -> list[Holding]:
     """Every release of the store, and what interrupted copies and removals left in it."""
     live = reasons_to_stay(workspace, store)
     pieces = [holding("release", folder.name, [folder], keep=live.get(folder.name)) for folder in releases_of(store)]
-    marks = (f"{INCOMING}*", f"{LEAVING}*", f".{PROD}.*.tmp")
+    marks = (f"{INCOMING}*", f"{LEAVING}*", f".{PROD}.*.tmp", f".{SHADOW}.*.tmp")
     halves = [path for mark in marks for path in sorted(store.glob(mark))]
     return pieces + [
         holding("leftover", path.name, [path], garbage="what wrote or removed it was interrupted") for path in halves

@@ -11,6 +11,8 @@ from tasks.reports.estimate import Estimate
 
 PROD = "prod"
 """The one stage that servers follow."""
+SHADOW = "shadow"
+"""What servers let answer beside it, for comparison only; no stage, and nobody's to promote."""
 
 Action = Literal["promote", "rollback"]
 
@@ -67,6 +69,22 @@ class StageChange(Record):
     previous: int | None
     previous_sha256: str | None
     forced: bool
+    actor: str
+    reason: str
+    at: str
+
+
+class ShadowChange(Record):
+    """One line of shadows.jsonl on refs/graft/state: from `at` on, this version is in the shadow of production.
+
+    Attributes:
+        number: from 1 on.
+        version, manifest_sha256: null: there is no shadow any more.
+    """
+
+    number: int
+    version: int | None
+    manifest_sha256: str | None
     actor: str
     reason: str
     at: str

@@ -1,4 +1,4 @@
-"""`graft history`, `show`, `diff`, `promote` and `rollback` on the command line."""
+"""`graft history`, `show`, `diff`, `promote`, `rollback` and `shadow` on the command line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class Fault(Report):
 
 def add_registry_commands(app: typer.Typer) -> None:
     """Have the app know them."""
-    for command in (history, show, diff, promote, rollback):
+    from flows.shadow_command import shadow
+
+    for command in (history, show, diff, promote, rollback, shadow):
         app.command()(command)
     add_sign_commands(app)
 
@@ -123,7 +125,7 @@ def promote(
     from flows.stage_change import move_text
 
     def moved() -> StageMove:
-        here, params = _opened(workspace)
+        here, params = opened(workspace)
         by = actor_of(here.root, who)
         for line in catch_up(here, params):
             say(line, "warning")
@@ -147,22 +149,23 @@ def rollback(
     from flows.stage_change import move_text
 
     def moved() -> StageMove:
-        here, params = _opened(workspace)
+        here, params = opened(workspace)
         return rolled_back(here, params, reason, actor_of(here.root, who), version)
 
     _tell(workspace, _answer(moved, move_text, as_json))
 
 
-def _opened(workspace: Path | None) -> tuple[Workspace, Params]:
+def opened(workspace: Path | None) -> tuple[Workspace, Params]:
+    """The workspace around a folder, and its params."""
     here = Workspace.find(workspace)
     return here, load_params(here.params)
 
 
 def _opened_with_registry(workspace: Path | None) -> tuple[Workspace, Params]:
-    """As `_opened`; a fresh clone gets the registry first."""
+    """As `opened`; a fresh clone gets the registry first."""
     from flows.first_fetch import fetch_unknown_registry
 
-    here, params = _opened(workspace)
+    here, params = opened(workspace)
     fetch_unknown_registry(here, params)
     return here, params
 
@@ -198,7 +201,7 @@ def _tell(workspace: Path | None, move: StageMove) -> None:
     from flows.change_push import tell_remote
     from flows.stage_change import LOST
 
-    here, params = _opened(workspace)
+    here, params = opened(workspace)
     told = tell_remote(here, params, move.change)
     for line in told.lines:
         say(line, "warning")

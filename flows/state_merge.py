@@ -14,9 +14,9 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flows.journal import HISTORY, SUPERSEDED, TEST_USES, VERSIONS, Journal
+from flows.journal import HISTORY, SHADOWS, SUPERSEDED, TEST_USES, VERSIONS, Journal
 from flows.merged_history import Followed, followed
-from flows.records import StageChange, TestSetUse, VersionRecord
+from flows.records import ShadowChange, StageChange, TestSetUse, VersionRecord
 from flows.registry_refs import version_message
 from flows.registry_tags import drop_stage_tag
 from flows.run_branch import recommitted
@@ -70,6 +70,8 @@ class _Replay:
         self.superseded: Sequence[StageChange] = []
         self.names: dict[str, str] = {}
         """Of models, by manifest sha256."""
+        self.numbers: dict[str, int] = {}
+        """Of versions, by manifest sha256."""
 
     def files(self) -> dict[str, bytes]:
         """New content by path, for all that the remote's commit lacks. What there is to tell is in `lines` then."""
@@ -79,6 +81,7 @@ class _Replay:
             VERSIONS: _lines(versions),
             HISTORY: _lines(history.changes),
             TEST_USES: _lines(self._uses()),
+            SHADOWS: _lines(self._shadows()),
             SUPERSEDED: _lines([*self._read(SUPERSEDED, StageChange)[1], *history.superseded]),
         }
         self.superseded = history.superseded
@@ -111,7 +114,8 @@ class _Replay:
         known, new = self._read(HISTORY, StageChange)
         records = [*Journal(self.state.root, VERSIONS, VersionRecord).read(self.theirs), *added_versions]
         self.names = {record.manifest_sha256: record.name for record in records}
-        history = followed(known, new, {record.manifest_sha256: record.version for record in records})
+        self.numbers = {record.manifest_sha256: record.version for record in records}
+        history = followed(known, new, self.numbers)
         self.lines += history.lines
         return history
 
@@ -119,6 +123,19 @@ class _Replay:
         known, new = self._read(TEST_USES, TestSetUse)
         seen = {use.decision for use in known}
         return [use for use in new if use.decision not in seen]
+
+    def _shadows(self) -> list[ShadowChange]:
+        """Each store has a shadow of its own: what was decided here stays, after what was decided there."""
+        known, new = self._read(SHADOWS, ShadowChange)
+        return [
+            change.model_copy(
+                update={
+                    "number": len(known) + place,
+                    "version": self.numbers.get(change.manifest_sha256 or "", change.version),
+                }
+            )
+            for place, change in enumerate(new, start=1)
+        ]
 
     def _read(self, file: str, kind: type[RecordT]) -> tuple[list[RecordT], list[RecordT]]:
         """What the remote has, and what only is here."""
