@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -45,12 +46,20 @@ def open_capture(serve: ServeParams, metrics: Metrics) -> ParquetCapture | None:
 class ParquetCapture:
     """Keeps a share of the requests; `offer` never waits for the disk and never raises."""
 
-    def __init__(self, serve: ServeParams, metrics: Metrics, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        serve: ServeParams,
+        metrics: Metrics,
+        seed: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Nothing is written, and no thread runs, before `start`.
 
         Args:
             seed: of the sample; None is random.
+            clock: seconds that never go back.
         """
+        self._clock = clock
         self._share, self._content = serve.capture.share, serve.capture.content
         self._most_rows, self._most_bytes = serve.capture.queue, serve.capture.queue_mb * 1e6
         self._metrics = metrics
@@ -115,27 +124,27 @@ class ParquetCapture:
         closed = False
         while not closed:
             try:
-                self._rotation.rotate(time.monotonic())
-                row, closed = self._next(self._rotation.due(time.monotonic()))
+                self._rotation.rotate(self._clock())
+                row, closed = self._next(self._rotation.due(self._clock()))
                 if row:
                     self._add(row)
                 if closed:
                     self._rotation.finish()
             except Exception as err:
                 self._count("failed", self._rotation.lose())
-                self._paused_until = time.monotonic() + PAUSE_SECONDS
+                self._paused_until = self._clock() + PAUSE_SECONDS
                 self._log("captures are lost, answering goes on", err)
             self._count("kept", self._rotation.taken())
             try:
-                self._rotation.tidy(time.monotonic())
+                self._rotation.tidy(self._clock())
             except OSError as err:
                 self._log("old captures cannot be deleted", err)
 
     def _add(self, row: Captured) -> None:
-        if time.monotonic() < self._paused_until:
+        if self._clock() < self._paused_until:
             self._count("failed", 1)
         else:
-            self._rotation.add(row, time.monotonic())
+            self._rotation.add(row, self._clock())
 
     def _next(self, seconds: float) -> tuple[Captured | None, bool]:
         """The oldest row, None after so many seconds without one; and whether all is written when it is."""
@@ -153,7 +162,7 @@ class ParquetCapture:
 
     def _log(self, what: str, err: Exception) -> None:
         """One line a minute."""
-        now = time.monotonic()
+        now = self._clock()
         if self._logged is None or now >= self._logged + LOG_SECONDS:
             self._logged = now
             LOG.warning("%s: %s: %s", what, type(err).__name__, err)

@@ -15,8 +15,8 @@ from typing import Any
 from deploy.capture_rows import Captured, Content, Release, capture_schema, capture_table
 
 TIME_FORMAT = "%Y%m%dT%H%M%S"
-FINISHED = re.compile(r"(\d{8}T\d{6})\.\d{3}Z-\d+-[0-9a-f]{8}\.parquet")
-DRAFT = re.compile(r"\.(\d{8}T\d{6})\.\d{3}Z-\d+-[0-9a-f]{8}\.parquet\.draft")
+FINISHED = re.compile(r"(\d{8}T\d{6})\.\d{6}Z-\d+-[0-9a-f]{8}\.parquet")
+DRAFT = re.compile(r"\.(\d{8}T\d{6})\.\d{6}Z-\d+-[0-9a-f]{8}\.parquet\.draft")
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
 
 
@@ -27,7 +27,7 @@ def file_name(oldest: datetime) -> str:
     '20260504T030201'
     """
     time = oldest.astimezone(UTC)
-    return f"{time:{TIME_FORMAT}}.{time.microsecond // 1000:03}Z-{os.getpid()}-{secrets.token_hex(4)}.parquet"
+    return f"{time:{TIME_FORMAT}}.{time.microsecond:06}Z-{os.getpid()}-{secrets.token_hex(4)}.parquet"
 
 
 def named_time(name: str) -> datetime | None:
@@ -49,7 +49,6 @@ class CaptureFile:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         self.path = folder / file_name(oldest)
         self.draft = folder / f".{self.path.name}.draft"
-        self.rows = 0
         self._content = content
         self._file = os.fdopen(_locked(self.draft), "wb")
         schema = capture_schema(release, content)
@@ -70,7 +69,6 @@ class CaptureFile:
     def write(self, rows: Sequence[Captured], abstain_below: float) -> None:
         """Append one row group."""
         self._writer.write_table(capture_table(rows, self._content, abstain_below), row_group_size=len(rows))
-        self.rows += len(rows)
 
     def finish(self) -> Path:
         """Close the file, bring it to the disk, and give it its name."""

@@ -35,13 +35,14 @@ class Rotation:
         self._group_bytes = 0
         self._release: Release | None = None
         self._incoming = 0
+        self._written = 0
         self._opened = 0.0
         self._sweep_at = 0.0
         self._begun = False
 
     @property
     def _rows(self) -> int:
-        return len(self._group) + (self._file.rows if self._file else 0)
+        return len(self._group) + self._written
 
     def due(self, now: float) -> float:
         """Seconds until `rotate` or `tidy` has something to do."""
@@ -93,8 +94,8 @@ class Rotation:
         if self._file is None:
             return
         self._file.finish()
-        self.kept += self._file.rows
-        self._file = None
+        self.kept += self._written
+        self._file, self._written = None, 0
         self._sweep_at = 0.0
 
     def lose(self) -> int:
@@ -102,7 +103,8 @@ class Rotation:
         lost = self._rows + self._incoming
         if self._file:
             self._file.abandon()
-        self._file, self._group, self._group_bytes, self._incoming = None, [], 0, 0
+        self._file, self._written, self._incoming = None, 0, 0
+        self._group, self._group_bytes = [], 0
         return lost
 
     def taken(self) -> int:
@@ -118,4 +120,5 @@ class Rotation:
             first = self._group[0]
             self._file = CaptureFile(self._folder, first.time, first.release, self._params.content)
         self._file.write(self._group, self._abstain_below)
+        self._written += len(self._group)
         self._group, self._group_bytes = [], 0

@@ -1,15 +1,16 @@
 // The right half of the stage: an answer with its bars, a refusal with its words, or what is awaited.
 
-import { element } from "./card.js";
+import { classes, element, release } from "./card.js";
 
 const PLACES = 1;
+const MOST_NAMED = 8;
 
 /** A probability as a person reads it: never 0 or 100 where it is not. */
 export function percent(probability) {
   const text = (100 * probability).toFixed(PLACES);
-  if (probability > 0 && Number(text) === 0) return "<0.1 %";
-  if (probability < 1 && Number(text) === 100) return ">99.9 %";
-  return `${text} %`;
+  if (probability > 0 && Number(text) === 0) return "<0.1%";
+  if (probability < 1 && Number(text) === 100) return ">99.9%";
+  return `${text}%`;
 }
 
 /** One sentence for a screen reader. */
@@ -31,11 +32,11 @@ export function drawn(photo, card, again) {
 export function drawnNothing(card) {
   const parts = [element("p", "waiting", "The answer will stand here.")];
   if (card) {
-    const few = card.labels.slice(0, 6);
-    const rest = card.labels.length - few.length;
-    const line = element("p", "quiet", "It tells apart ");
+    const few = card.labels.slice(0, MOST_NAMED);
+    const all = few.length === card.labels.length;
+    const line = element("p", "quiet", `It knows ${classes(card)}${all ? ":" : ", such as"} `);
     few.forEach((label, place) => line.append(place ? ", " : "", element("bdi", "", label)));
-    line.append(rest ? ` and ${rest} more.` : ".");
+    line.append(".");
     parts.push(line);
   }
   return [...parts, bones()];
@@ -84,8 +85,7 @@ function bars(answer, card) {
 function by(answer) {
   const line = element("p", "by quiet small");
   line.append(
-    element("bdi", "", answer.model), ` version ${answer.version} · `,
-    element("code", "", answer.digest.slice(0, 12)), ` · ${answer.milliseconds} ms there and back`,
+    element("bdi", "", answer.model), ", ", ...release(answer), ` · ${answer.milliseconds} ms there and back`,
   );
   return line;
 }

@@ -12,15 +12,13 @@ export function element(tag, className = "", text = "") {
 }
 
 const part = (id) => document.getElementById(id);
+export const classes = (card) => (card.labels.length === 1 ? "1 class" : `${count(card.labels.length)} classes`);
 
 export function showCard(card) {
   document.title = `${card.name} · Graft`;
   part("name").textContent = card.name;
-  part("where").replaceChildren(
-    `Version ${card.version} · ${classes(card)} · release `, element("code", "", card.digest.slice(0, 12)),
-  );
-  part("says").textContent =
-    `Version ${card.version} of ${card.name}, measured on ${count(card.test_items)} photos that it had never seen.`;
+  part("where").replaceChildren(...release(card), ` · ${classes(card)} · served by Graft`);
+  part("says").replaceChildren(...release(card), `, judged on ${count(card.test_items)} photos that it had never seen.`);
   part("figures").replaceChildren(
     figure("Accuracy", ratio(card.accuracy.value), between(card.accuracy)),
     figure("Macro-F1", ratio(card.macro_f1.value), between(card.macro_f1)),
@@ -35,6 +33,12 @@ export function showCard(card) {
   part("release").hidden = false;
 }
 
+/** A release's version and the start of its digest; a folder that is served has no version but that. */
+export function release({ version, digest }) {
+  const short = element("code", "", digest.slice(0, 12));
+  return digest.startsWith(version) ? ["release ", short] : [`version ${version} (`, short, ")"];
+}
+
 /** What the server takes, for below the buttons. */
 export function taken(card) {
   return `or paste one. ${card.formats.join(", ")}, up to ${card.body_mb} MB.`;
@@ -45,7 +49,7 @@ function facts(card) {
   const rows = [
     ["What it sees", seen],
     ["When it answers", card.abstain_below > 0
-      ? `From ${(100 * card.abstain_below).toFixed(0)} % for the likeliest class; below that it says that it is unsure.`
+      ? `From ${(100 * card.abstain_below).toFixed(0)}% for the likeliest class; below that it says that it is unsure.`
       : "Always: it has no lower bound and knows nothing beside its classes."],
     ["Digest", element("code", "", card.digest)],
   ];
@@ -61,7 +65,7 @@ function privacy(card) {
   if (!card.captured) return `${sent} It keeps none. Made by Graft.`;
   const { share, content, keep_days: days } = card.captured;
   const kept = { scores: "the answers, without the photo,", embeddings: "the answers and what the model computed of the photo", inputs: "photo and answer" }[content];
-  const part = share >= 1 ? "of every photo" : `of ${(100 * share).toPrecision(2).replace(/\.0$/, "")} % of the photos`;
+  const part = share >= 1 ? "of every photo" : `of ${(100 * share).toPrecision(2).replace(/\.0$/, "")}% of the photos`;
   return `${sent} It keeps ${kept} ${part} for ${days} ${days === 1 ? "day" : "days"}, to watch over its quality. Made by Graft.`;
 }
 
@@ -71,7 +75,6 @@ function curl(card) {
     + `# under the Open Inference Protocol this model is\n${new URL(`v2/models/${encodeURIComponent(card.name)}`, document.baseURI).href}`;
 }
 
-const classes = (card) => (card.labels.length === 1 ? "1 class" : `${count(card.labels.length)} classes`);
 const count = (number) => number.toLocaleString("en-GB");
 const ratio = (value) => value.toFixed(3);
 const between = ({ low, high }) => `${ratio(low)} to ${ratio(high)}`;

@@ -15,20 +15,27 @@ let card = null;
 let current = null;
 let asking = false;
 let tokenWanted = false;
+let lost = false;
 const photos = [];
 
 // --- the release -------------------------------------------------------------------------------------------------
 
 async function loadCard() {
+  let found;
   try {
-    card = await askCard();
+    found = await askCard();
   } catch (refused) {
     if (refused.kind === "token") wantToken(refused);
     else notify(refused.title, refused.message, loadCard);
+    lost = refused.kind !== "token";
     return;
   }
-  notify("");
   tokenGiven();
+  if (lost) notify("");
+  lost = false;
+  if (card && card.digest === found.digest && card.version === found.version) return;
+  card = found;
+  notify("");
   showCard(card);
   part("takes").textContent = taken(card);
   part("files").accept = card.formats.map((format) => `image/${format.toLowerCase()}`).join(",");
@@ -49,12 +56,11 @@ async function take(files) {
   if (files.length > MOST_AT_ONCE) notify("Too many at once", `The first ${MOST_AT_ONCE} of ${files.length} files are asked.`);
   else if (card) notify("");
   const added = images.map((file) => ({ file, words: "Waiting for its turn …", answer: null, refused: null }));
-  for (const photo of added) {
+  added.forEach((photo) => {
     photo.thumb = element("canvas", "thumb blank");
-    photos.push(photo);
-    part("strip").prepend(stripItem(photo, () => choose(photo)));
-    updateStripItem(photo, false);
-  }
+  });
+  photos.push(...added);
+  part("strip").prepend(...added.map((photo) => stripItem(photo, () => bringBack(photo))));
   forgetOldest();
   part("earlier").hidden = photos.length < 2;
   choose(added[0]);
@@ -80,6 +86,12 @@ function choose(photo) {
   part("call").textContent = "Another one?";
   part("drop").classList.add("small");
   photos.forEach(refresh);
+}
+
+function bringBack(photo) {
+  choose(photo);
+  if (part("stage").getBoundingClientRect().top < 0) part("stage").scrollIntoView({ block: "start" });
+  if (photo.answer || photo.refused) part("spoken").textContent = spoken(photo);
 }
 
 function refresh(photo) {

@@ -20,8 +20,8 @@ export function showPhoto(photo, card) {
   image.hidden = false;
   image.alt = `Preview of ${photo.file.name}`;
   image.onload = () => {
-    part("size").textContent = `${image.naturalWidth} × ${image.naturalHeight}, ${bytes(photo.file.size)}`;
-    markSeen(image, card);
+    const seen = markSeen(image, card) ? ". The model sees the square." : "";
+    part("size").textContent = `${image.naturalWidth} × ${image.naturalHeight}, ${bytes(photo.file.size)}${seen}`;
   };
   image.onerror = () => {
     image.hidden = true;
@@ -35,12 +35,13 @@ export function showPhoto(photo, card) {
 function markSeen(image, card) {
   const { naturalWidth: width, naturalHeight: height } = image;
   const short = Math.min(width, height);
-  if (!card || !short || Math.max(width, height) > 16 * short) return;
+  if (!card || !short || Math.max(width, height) > 16 * short) return false;
   const side = Math.min(1, card.crop / card.resize) * short;
   const seen = part("seen");
   seen.style.width = `${(100 * side) / width}%`;
   seen.style.height = `${(100 * side) / height}%`;
   seen.hidden = false;
+  return true;
 }
 
 /** A small picture of a file, drawn once: a hundred large photos are not kept decoded. */
