@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from release_scene import add_release, point
-from reload_scene import SPOILT, spoilt_release
+from reload_scene import spoilt_release
 from small_release import seal, truncate
+from spoilt_releases import SPOILT
 
 from deploy.engine import Engine
 from deploy.metrics import Metrics
