@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -38,10 +39,8 @@ def serving(log: Path, *arguments: str) -> Iterator[tuple[str, int]]:
 def _address(process: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:
     until = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < until:
-        for line in log.read_text().splitlines():
-            if '"address"' in line:
-                host, _, port = json.loads(line)["address"].rpartition("/")[2].rpartition(":")
-                return host, int(port)
+        if found := re.search(r"http://([\d.]+):(\d+)", log.read_text()):
+            return found[1], int(found[2])
         time.sleep(0.05)
     raise AssertionError(log.read_text())
 
