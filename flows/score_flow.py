@@ -16,7 +16,7 @@ from flows.endings import disk_fault
 from flows.logs import LINE, take_over_prefect
 from flows.score_run import ScoreRequest, score_here, summary
 from tasks.batch_scoring.scoring import Watch
-from tasks.errors import GraftError, ParamsError
+from tasks.errors import GraftError, ParamsError, counted
 from tasks.log_lines import LogLine
 from tasks.reports.scoring import ScoreReport
 from tasks.stage import PROGRESS_MARK, speak_through
@@ -106,8 +106,9 @@ def _show(report: ScoreReport) -> None:
     """Files without an answer, as a table; nothing where all have one."""
     if report.tally.faults:
         rows = [fault.model_dump() for fault in report.tally.faults]
-        named = f"{report.tally.failed} files without an answer; the column `error` of {report.output} lists all"
-        create_table_artifact(key="score-errors", table=rows, description=named)
+        count = counted(report.tally.failed, "file")
+        described = f"{count} without an answer; the column `error` of {report.output} lists all"
+        create_table_artifact(key="score-errors", table=rows, description=described)
 
 
 def _failed(message: str) -> State[Any]:
