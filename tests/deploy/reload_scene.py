@@ -51,6 +51,7 @@ class ReloadScene:
         digests += [add_release(store, seed) for seed in range(1, SOUND)]
         digests.append(add_release(store, SOUND, labels=CLASSES))
         self.answers = {digest: self._answers(digest) for digest in digests}
+        self.labels = {digest: OpenedRelease(store / digest).labels for digest in digests}
         self._sound = cycle(digests[1:] + digests[:1])
         self._bad = cycle([spoilt_release(store, 20 + place, spoil) for place, (spoil, _) in enumerate(SPOILT)])
         self.expected = {"1": digests[0]}
