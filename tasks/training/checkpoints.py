@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import pickle
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -110,7 +110,7 @@ class Checkpoints:
             return None
         try:
             value: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as err:
+        except (RuntimeError, UnpicklingError, EOFError) as err:
             say(f"{path} cannot be read ({' '.join(str(err).split())[:200]}) and is ignored", "warning")
             return None
         return value

@@ -1,4 +1,4 @@
-"""deploy/requirements.lock: all that a server installs, nothing else, at the versions that everything is tested with."""
+"""deploy/requirements.lock: all that a server installs, nothing else, at the versions that all is tested with."""
 
 from __future__ import annotations
 
