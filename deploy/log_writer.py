@@ -10,6 +10,8 @@ from typing import TextIO
 
 MOST_LINES = 10_000
 FLUSH_SECONDS = 2.0
+PAUSE_SECONDS = 0.02
+"""Lines of so long are written at once: a thread that wakes for each would take the interpreter's lock each time."""
 
 
 class WriterHandler(logging.Handler):
@@ -20,6 +22,7 @@ class WriterHandler(logging.Handler):
         self._stream = stream
         self._waiting: SimpleQueue[str | threading.Event | None] = SimpleQueue()
         self._dropped = 0
+        self._urgent = threading.Event()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
@@ -33,6 +36,8 @@ class WriterHandler(logging.Handler):
                 self._dropped = 0
                 self._waiting.put(self._line_of_dropped(dropped))
             self._waiting.put(self.format(record))
+            if record.levelno >= logging.ERROR:
+                self._urgent.set()
         except Exception:
             self.handleError(record)
 
@@ -40,11 +45,13 @@ class WriterHandler(logging.Handler):
         """Wait until what was logged is written, for at most two seconds."""
         written = threading.Event()
         self._waiting.put(written)
+        self._urgent.set()
         written.wait(FLUSH_SECONDS)
 
     def close(self) -> None:
         """Write what waits, and end."""
         self._waiting.put(None)
+        self._urgent.set()
         self._thread.join(FLUSH_SECONDS)
         super().close()
 
@@ -61,11 +68,13 @@ class WriterHandler(logging.Handler):
         return self.format(record)
 
     def _write(self) -> None:
-        """In the thread: all that waits at once."""
+        """In the thread."""
         while True:
             taken = [self._waiting.get()]
+            self._urgent.wait(PAUSE_SECONDS)
+            self._urgent.clear()
             with suppress(Empty):
-                while len(taken) < 100:
+                while True:
                     taken.append(self._waiting.get_nowait())
             with suppress(OSError, ValueError):  # the reader is gone, or the stream is closed
                 self._stream.write("".join(f"{one}\n" for one in taken if isinstance(one, str)))
