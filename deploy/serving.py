@@ -24,6 +24,7 @@ from deploy.load_board import Place
 from deploy.model import Model
 from deploy.protocol import GuardedProtocol
 from deploy.settings import Settings
+from tasks.errors import counted
 
 LAST_CALL_SECONDS = 0.25
 """After SIGTERM connections that the kernel holds, and requests on open ones, are taken so long."""
@@ -143,7 +144,8 @@ class Serving:
                 await self._emptied()
         left = list(self._connections.connections)
         if left:
-            _logger.warning("%d connections cut off after serve.drain_seconds %g", len(left), self._serve.drain_seconds)
+            count = counted(len(left), "connection")
+            _logger.warning("%s cut off after serve.drain_seconds %g", count, self._serve.drain_seconds)
         for connection in left:
             connection.transport.abort()
         for task in list(self._connections.tasks):
