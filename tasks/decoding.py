@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from tasks.errors import DataError
 from tasks.file_kinds import image_format, kind_of_file
 from tasks.header_parts import MOST_PARTS, header_parts, segments
+from tasks.libtiff_messages import silence_libtiff
 
 DEFAULT_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 DEFAULT_MAX_PIXELS = 40_000_000
@@ -43,6 +44,7 @@ _WHITE_OF_BITS = {(12,): 4095.0}
 
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"PIL\.")
+silence_libtiff()
 """Pillow logs why it gives a file up, which the reason says with the file's name, and warns of metadata that it skips
 (EXIF, APNG, MPO) and of sizes that `read_header` judges itself. Set once: catch_warnings() is not safe among threads
 and costs more than a small header."""
