@@ -41,7 +41,7 @@ export function release({ version, digest }) {
 
 /** What the server takes, for below the buttons. */
 export function taken(card) {
-  return `or paste one. ${card.formats.join(", ")}, up to ${card.body_mb} MB.`;
+  return `or paste one. ${card.formats.join(", ")}, up to ${card.body_mb}\u00a0MB.`;
 }
 
 function facts(card) {

@@ -26,7 +26,7 @@ export function showPhoto(photo, card) {
   image.onerror = () => {
     image.hidden = true;
     part("gone").hidden = false;
-    part("gone").textContent = "This browser cannot show this file; the server may still read it.";
+    part("gone").textContent = "No preview: this browser cannot show the file.";
   };
   image.src = shownUrl;
 }

@@ -58,8 +58,8 @@ function connectionLost(error) {
   const late = error.name === "TimeoutError";
   const message = late
     ? `It has not answered within ${LONGEST_WAIT_MS / 1000} seconds.`
-    : "It has stopped, cannot be reached from here, or cut the connection.";
-  return new Refused("connection", "No answer from the server", message, { again: true });
+    : "It has stopped, or the connection to it was cut.";
+  return new Refused("connection", "The server cannot be reached", message, { again: true });
 }
 
 async function refusal(reply) {

@@ -119,8 +119,15 @@ def test_names_tell_time_and_process_and_never_meet(tmp_path: Path) -> None:
     assert {named_time(name) for name in names} == {NOW.replace(microsecond=0)}
 
 
-@pytest.mark.parametrize("name", ["notes.parquet", "20260504T030201.234567Z-1-0011223.parquet", ".x.draft", "labels.csv",
-                                  "20269999T999999.000000Z-1-00112233.parquet"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "notes.parquet",
+        "20260504T030201.234567Z-1-0011223.parquet",
+        ".x.draft",
+        "20269999T999999.000000Z-1-00112233.parquet",
+    ],
+)
 def test_a_file_of_somebody_else_has_no_time(name: str) -> None:
     assert named_time(name) is None
 
