@@ -38,7 +38,7 @@ def _call_faults(call: ast.Call) -> Iterator[str]:
         yield "torch.load without weights_only=True"
     if "allow_pickle" in named and not _is(named["allow_pickle"], False):
         yield f"{name} with allow_pickle"
-    if name.endswith(("read_pickle", "to_pickle")) or name in ("eval", "exec", "builtins.eval", "builtins.exec"):
+    if name.endswith((".read_pickle", ".to_pickle")) or name in ("eval", "exec", "builtins.eval", "builtins.exec"):
         yield name
     if name.endswith("YAML") and _is(named.get("typ"), "unsafe"):
         yield f"{name} that makes objects of any kind"
