@@ -11,8 +11,8 @@ from PIL import _imaging as _loads_libtiff  # type: ignore[attr-defined]  # noqa
 def silence_libtiff() -> bool:
     """Take away the handlers that print, in the library that this process has loaded; whether it was found.
 
-    A server's log is one JSON object a line, and whoever sends images must not be able to write into it. Pillow turns off
-    the warnings of libtiff but not its errors.
+    A server's log is one JSON object a line, and whoever sends images must not be able to write into it. Pillow turns
+    off libtiff's warnings but not its errors.
     """
     try:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
