@@ -12,6 +12,7 @@ from deploy.metrics import Metrics
 from deploy.model import Model, load_model
 from deploy.pointers import PROD, SHADOW, Follower, RefusedRelease, UnreadablePointer, read_pointer
 from deploy.settings import Settings
+from tasks.decoding_memory import return_freed_memory
 from tasks.errors import ReleaseError
 from tasks.release import MANIFEST, QUALIFICATION
 from tasks.reports.prod_pointer import ProdPointer
@@ -95,6 +96,7 @@ class Watch:
         self._prod = Follower(settings.store, PROD, self._load, engine.model, pause)
         self._shadow = Follower(settings.store, SHADOW, self._load_shadow, None, pause)
         self._prod_was_there = True
+        self._untidy = True
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
 
@@ -110,7 +112,14 @@ class Watch:
             self._thread.join(JOIN_SECONDS)
 
     def look(self) -> None:
-        """Look once at both pointers. Never raises."""
+        """Look once at both pointers. Never raises.
+
+        What was freed by the load before goes back to the system now, when the batches of the old release are over:
+        a server of mobilenet_v2 stays at 150 MB where it would settle at 260.
+        """
+        if self._untidy:
+            return_freed_memory()
+            self._untidy = False
         for look in (self._look_at_prod, self._look_at_shadow):
             try:
                 look()
@@ -164,6 +173,7 @@ class Watch:
             LOG.info("v%s (%s) is the shadow from now on", model.version, model.digest[:12])
 
     def _load(self, pointer: ProdPointer) -> Model:
+        self._untidy = True
         return load_pointed(self._settings, pointer)
 
     def _load_shadow(self, pointer: ProdPointer) -> Model:
@@ -171,4 +181,5 @@ class Watch:
         present = self._engine.model
         if present.digest == pointer.manifest_sha256:
             return replace(present, version=str(pointer.version))
+        self._untidy = True
         return load_pointed(self._settings, pointer, max_batch=1)

@@ -59,7 +59,7 @@ def room_to_read(file: Path) -> Iterator[None]:
         yield
         return
     with _budget.hold(BYTES_AT_ONCE):
-        _return_freed_memory()
+        return_freed_memory()
         _this_thread.alone = True
         try:
             yield
@@ -77,12 +77,12 @@ def room_to_decode(header: Image.Image) -> Iterator[None]:
     needed = per_pixel * header.width * header.height
     with _budget.hold(needed):
         if needed > LARGE_IMAGE:
-            _return_freed_memory()
+            return_freed_memory()
         yield
 
 
-def _return_freed_memory() -> None:
-    """Hand back to the system what glibc keeps of earlier images (400 MB and more after large ones); else nothing."""
+def return_freed_memory() -> None:
+    """Hand back to the system what glibc keeps of what was freed (400 MB and more after large images); else nothing."""
     trim = _malloc_trim()
     if trim:
         trim(0)

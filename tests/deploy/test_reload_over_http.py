@@ -19,7 +19,7 @@ from running_server import PATIENCE, RunningServer, running_server
 
 CLIENTS = 4
 GROWTH_MB = 12.0
-"""What a hundred reloads may add; each session that was not let go would add some 2 MB."""
+"""What two thirds of the reloads may add; sessions that are not let go would add 0.6 MB each."""
 
 
 class Clients:
