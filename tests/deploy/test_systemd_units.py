@@ -21,7 +21,9 @@ def values(unit: Path, key: str) -> list[str]:
 
 
 def variables(unit: Path) -> dict[str, str]:
-    words = [word for line in values(unit, "Environment") for word in shlex.split(line)]
+    """As systemd sets them: it puts the credentials' folder in the place of %d."""
+    lines = [line.replace("%d", "/run/credentials/graft") for line in values(unit, "Environment")]
+    words = [word for line in lines for word in shlex.split(line)]
     return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
