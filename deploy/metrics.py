@@ -46,7 +46,11 @@ class Metrics:
         self.registry = own = CollectorRegistry()
         self._requests = Counter("graft_requests", "Answered requests.", ["route", "status"], registry=own)
         self._seconds = Histogram(
-            "graft_request_seconds", "From a complete request to its answer.", ["route"], registry=own, buckets=SECONDS
+            "graft_request_seconds",
+            "From a complete request to its answer; refusals are not timed.",
+            ["route"],
+            registry=own,
+            buckets=SECONDS,
         )
         self._batches = Histogram("graft_batch_images", "Images in one run of the model.", registry=own, buckets=IMAGES)
         self._batch_seconds = Histogram(
@@ -85,9 +89,13 @@ class Metrics:
                 counter.labels(outcome)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """An answered request; `route` is the pattern, never the path that a client chose."""
+        """An answered request; `route` is the pattern, never the path that a client chose.
+
+        Refusals are not timed: they are fast, and under overload would make the server look so.
+        """
         self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        if status < 400:
+            self._seconds.labels(route).observe(seconds)
 
     def rejected(self, reason: Rejection) -> None:
         """A request that was refused, whatever its status."""

@@ -188,6 +188,15 @@ def test_no_client_can_make_a_series(client: AsgiClient) -> None:
     assert len({labels for _, labels in new if dict(labels).get("route") == "/predict"}) < 20
 
 
+def test_refusals_do_not_make_the_server_look_fast(client: AsgiClient) -> None:
+    before = value(scraped(client), "graft_request_seconds_count", route="/predict")
+    client.post("/predict", b"text")
+    client.post("/predict", png())
+    after = value(scraped(client), "graft_request_seconds_count", route="/predict")
+
+    assert after - before == 1
+
+
 def test_refusals_are_counted_by_reason(client: AsgiClient) -> None:
     before = scraped(client)
     client.post("/predict", b"text")
