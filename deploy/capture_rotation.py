@@ -54,6 +54,7 @@ class Rotation:
     def add(self, row: Captured, now: float) -> None:
         """Take one row; whatever the disk or pyarrow raises is raised, and `lose` says how many rows went with it."""
         self._incoming = 1
+        row = row.hashed(self._params.content)
         if self._release != row.release:
             self.finish()
             self._release = row.release

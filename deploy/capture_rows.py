@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ class Captured:
 
     Attributes:
         time: when it was answered, UTC.
-        data: its encoded bytes; None where prepared pixels were sent.
+        data: its encoded bytes; None where prepared pixels were sent, and from `hashed` on where they are not kept.
         probabilities: (classes,) float32.
         embedding: (width,) float32; None where it is not kept.
     """
@@ -46,6 +46,12 @@ class Captured:
     data: bytes | None
     probabilities: npt.NDArray[np.float32]
     embedding: npt.NDArray[np.float32] | None
+    image_sha256: str | None = None
+
+    def hashed(self, content: Content) -> Captured:
+        """With the image's sha256, and without its bytes unless they are to be kept; costs time, so in the writer."""
+        found = None if self.data is None else bytes_sha256(self.data)
+        return replace(self, image_sha256=found, data=self.data if content == "inputs" else None)
 
     @property
     def size(self) -> int:
@@ -87,7 +93,7 @@ def capture_schema(release: Release, content: Content) -> Any:
 
 
 def capture_table(rows: Sequence[Captured], content: Content, abstain_below: float) -> Any:
-    """Rows of one release as a pyarrow table of `capture_schema`; an image's sha256 is computed here, in the writer."""
+    """Rows of one release, `hashed`, as a pyarrow table of `capture_schema`."""
     import pyarrow as pa
 
     release = rows[0].release
@@ -104,7 +110,7 @@ def capture_table(rows: Sequence[Captured], content: Content, abstain_below: flo
         "probability": highest,
         "probabilities": _lists(probabilities),
         "abstained": highest < abstain_below,
-        "image_sha256": [None if row.data is None else bytes_sha256(row.data) for row in rows],
+        "image_sha256": [row.image_sha256 for row in rows],
         "image": [row.data for row in rows],
     }
     if content != "scores":

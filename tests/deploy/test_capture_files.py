@@ -34,7 +34,7 @@ SCORES = [
 
 def written(folder: Path, rows: list[Captured], content: Content = "inputs", abstain_below: float = 0.0) -> Path:
     file = CaptureFile(folder, NOW, rows[0].release, content)
-    file.write(rows, abstain_below)
+    file.write([one.hashed(content) for one in rows], abstain_below)
     return file.finish()
 
 
