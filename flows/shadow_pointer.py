@@ -11,6 +11,7 @@ from flows.journal import SHADOWS, Journal
 from flows.prod_pointer import read_prod
 from flows.records import SHADOW, ShadowChange, now_text
 from flows.served_release import check_servable
+from flows.signing import configured_trust
 from flows.store import store_lock, sync_folder
 from flows.text_lines import time_text
 from flows.versions import among, version_name, versions
@@ -88,7 +89,7 @@ def put_in_shadow(workspace: Workspace, params: Params, version: str, reason: st
     prod = read_prod(store)
     if prod and prod.manifest_sha256 == wanted.manifest_sha256:
         raise UserError(f"{version_name(wanted.version)} is in production: there is nothing to compare it with")
-    check_servable(store, wanted.manifest_sha256)
+    check_servable(store, wanted.manifest_sha256, configured_trust(workspace, params))
     return _moved(workspace.root, store, _Wish(wanted.version, wanted.manifest_sha256, by, said))
 
 
