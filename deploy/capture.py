@@ -21,6 +21,7 @@ from tasks.params import ServeParams
 
 LOG = logging.getLogger("graft.capture")
 LOG_SECONDS = 60.0
+LOST = "captures are lost, answering goes on"
 PAUSE_SECONDS = 5.0
 """After a failed write rows are counted as failed for so long, before the disk is tried again."""
 
@@ -90,7 +91,7 @@ class ParquetCapture:
                 self._metrics.captured("dropped")
         except Exception as err:
             self._count("failed", 1)
-            self._log("captures are lost, answering goes on", err)
+            self._log(LOST, err)
 
     def close(self, seconds: float = 10.0) -> None:
         """Write what is left, for at most so long; later offers are dropped."""
@@ -122,6 +123,10 @@ class ParquetCapture:
     def _write(self) -> None:
         """In the thread: take rows and make files of them until the end; no error ends it."""
         closed = False
+        try:
+            self._rotation.begin()
+        except OSError as err:
+            self._log(LOST, err)
         while not closed:
             try:
                 self._rotation.rotate(self._clock())
@@ -133,7 +138,7 @@ class ParquetCapture:
             except Exception as err:
                 self._count("failed", self._rotation.lose())
                 self._paused_until = self._clock() + PAUSE_SECONDS
-                self._log("captures are lost, answering goes on", err)
+                self._log(LOST, err)
             self._count("kept", self._rotation.taken())
             try:
                 self._rotation.tidy(self._clock())

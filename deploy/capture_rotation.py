@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from deploy.capture_files import CaptureFile
+from deploy.capture_files import FOLDER_MODE, CaptureFile
 from deploy.capture_retention import remove_dead_drafts, sweep
 from deploy.capture_rows import Captured, Release
 from tasks.params.serve import CaptureParams
@@ -38,7 +40,6 @@ class Rotation:
         self._written = 0
         self._opened = 0.0
         self._sweep_at = 0.0
-        self._begun = False
 
     @property
     def _rows(self) -> int:
@@ -50,6 +51,17 @@ class Rotation:
         if self._rows:
             moments.append(self._opened + self._params.rotate_seconds)
         return max(0.0, min(moments) - now)
+
+    def begin(self) -> None:
+        """Make the folder and remove the drafts of processes that died.
+
+        Raises:
+            OSError: nothing can be written there; a later `add` may find it mended.
+        """
+        self._folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        remove_dead_drafts(self._folder)
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "this process may not write into it", str(self._folder))
 
     def add(self, row: Captured, now: float) -> None:
         """Take one row; whatever the disk or pyarrow raises is raised, and `lose` says how many rows went with it."""
@@ -74,7 +86,7 @@ class Rotation:
             self.finish()
 
     def tidy(self, now: float) -> None:
-        """Delete what is too old or too much, and at first the drafts of processes that died.
+        """Delete what is too old or too much.
 
         Raises:
             OSError: the folder does not allow it; pending rows are not touched by that.
@@ -82,9 +94,6 @@ class Rotation:
         if now < self._sweep_at:
             return
         self._sweep_at = now + self._sweep_seconds
-        if not self._begun:
-            self._begun = True
-            remove_dead_drafts(self._folder)
         keep = timedelta(days=self._params.keep_days)
         sweep(self._folder, keep, self._params.max_gb * 1e9, datetime.now(UTC))
 

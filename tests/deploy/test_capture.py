@@ -229,6 +229,18 @@ def test_a_folder_that_cannot_be_made_loses_captures_and_nothing_else(
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
+def test_a_folder_that_cannot_be_written_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *arguments: False)
+    capture, _ = begun(tmp_path / "captures")
+
+    wait_for(lambda: caplog.records)
+    assert "may not write into it" in caplog.text
+    assert str(tmp_path / "captures") in caplog.text
+    capture.close()
+
+
 def test_rows_survive_that_old_files_cannot_be_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -332,6 +344,7 @@ def test_old_captures_and_dead_drafts_go_at_the_start_and_old_ones_at_each_rotat
     young = put(timedelta(hours=1))
     files = rotation(tmp_path, keep_days=1.0)
 
+    files.begin()
     files.tidy(0.0)
     assert not any(file.exists() for file in gone)
     later = put(timedelta(days=2))
