@@ -22,6 +22,7 @@ DEEPEST = 128
 """Folders inside each other; each is an open descriptor while the walk is below it."""
 
 _TABLE_ROWS = 8192
+_BUFFER = 2**20
 _BEHIND_COLUMNS = ("path", "label")
 
 
@@ -263,7 +264,7 @@ class _opened_parquet:  # noqa: N801 - as above
         import pyarrow.parquet as pq
 
         try:
-            self.content = pq.ParquetFile(self.table, pre_buffer=False)
+            self.content = pq.ParquetFile(self.table, pre_buffer=False, buffer_size=_BUFFER)
             _check_columns(self.table, self.content.schema_arrow.names)
         except BaseException as err:
             self.__exit__(type(err), err, None)

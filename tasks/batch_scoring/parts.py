@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from tasks.errors import StageInputError, WorkspaceError
 from tasks.reports.document import replacing
 
-GROUP_BYTES = 2**25
+GROUP_BYTES = 2**23
 GROUP_ROWS = 65_536
-"""A row group of the output: so much is in memory while parts are put together."""
+"""A row group of the output: so much, and some copies of it, is in memory while parts are put together."""
 
 _LOCK = "lock"
 
