@@ -205,6 +205,8 @@ class Engine:
                     request.answer.set_result([answer for answer in request.answers if answer])
                 self.shadow.offer(one)
             else:
+                if isinstance(one.outcome, AnswerFailed):
+                    self._metrics.failed()
                 _fail(request, _placed(one))
 
 

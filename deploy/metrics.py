@@ -63,6 +63,9 @@ class Metrics:
             multiprocess_mode="livesum",
         )
         self._rejected = Counter("graft_rejected", "Requests refused, by reason.", ["reason"], registry=own)
+        self._failed = Counter(
+            "graft_failed_answers", "Sound images that the model failed on, or answered not finite.", registry=own
+        )
         self._model = Gauge(
             "graft_model",
             "Workers that answer with this release now.",
@@ -105,6 +108,10 @@ class Metrics:
         """A micro-batch that was decoded and answered."""
         self._batches.observe(images)
         self._batch_seconds.observe(seconds)
+
+    def failed(self) -> None:
+        """A sound image that the model failed on, or answered with what is not finite: the server's own fault."""
+        self._failed.inc()
 
     def queue(self, images: int) -> None:
         """How many images wait or are being answered."""

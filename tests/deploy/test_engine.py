@@ -193,8 +193,10 @@ def test_an_answer_that_is_not_finite_never_leaves(
         assert [type(one).__name__ for one in found] == ["Answer", "Answer", "AnswerFailed", "Answer"]
         assert gate.batches == [1, 3]
 
+    metrics = Metrics()
     with caplog.at_level(logging.ERROR, "graft.engine"):
-        with_engine(model, scene)
+        with_engine(model, scene, metrics)
+    assert "graft_failed_answers_total 1.0" in metrics.exposition().decode()
     assert any("not finite (request r-9)" in record.getMessage() for record in caplog.records)
 
 
