@@ -85,7 +85,7 @@ function bars(answer, card) {
 function by(answer) {
   const line = element("p", "by quiet small");
   line.append(
-    element("bdi", "", answer.model), ", ", ...release(answer), ` · ${answer.milliseconds} ms there and back`,
+    element("bdi", "", answer.model), ", ", ...release(answer), ` · ${answer.milliseconds}\u00a0ms there and back`,
   );
   return line;
 }

@@ -40,8 +40,10 @@ export function release({ version, digest }) {
 }
 
 /** What the server takes, for below the buttons. */
-export function taken(card) {
-  return `or paste one. ${card.formats.join(", ")}, up to ${card.body_mb}\u00a0MB.`;
+export function taken(card, touch) {
+  const kinds = `${card.formats.join(", ")}, up to ${card.body_mb}\u00a0MB.`;
+  const all = touch ? kinds : `or paste one. ${kinds}`;
+  return card.captured?.content === "inputs" ? `${all} ${kept(card.captured)}` : all;
 }
 
 function facts(card) {
@@ -62,11 +64,13 @@ function facts(card) {
 
 function privacy(card) {
   const sent = "A photo goes to this server as it is, and nowhere else.";
-  if (!card.captured) return `${sent} It keeps none. Made by Graft.`;
-  const { share, content, keep_days: days } = card.captured;
-  const kept = { scores: "the answers, without the photo,", embeddings: "the answers and what the model computed of the photo", inputs: "photo and answer" }[content];
-  const part = share >= 1 ? "of every photo" : `of ${(100 * share).toPrecision(2).replace(/\.0$/, "")}% of the photos`;
-  return `${sent} It keeps ${kept} ${part} for ${days} ${days === 1 ? "day" : "days"}, to watch over its quality. Made by Graft.`;
+  return `${sent} ${card.captured ? kept(card.captured) : "It keeps none."} Made by Graft.`;
+}
+
+function kept({ share, content, keep_days: days }) {
+  const what = { scores: "the answers, without the photo,", embeddings: "the answers and what the model computed of the photo", inputs: "photo and answer" }[content];
+  const which = share >= 1 ? "of every photo" : `of ${(100 * share).toPrecision(2).replace(/\.0$/, "")}% of the photos`;
+  return `It keeps ${what} ${which} for ${days} ${days === 1 ? "day" : "days"}, to watch over its quality.`;
 }
 
 function curl(card) {

@@ -9,6 +9,7 @@ const MOST_AT_ONCE = 100;
 const MOST_KEPT = 200;
 const TRIES = 4;
 const part = (id) => document.getElementById(id);
+const touch = matchMedia("(pointer: coarse)").matches;
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
 let card = null;
@@ -37,7 +38,7 @@ async function loadCard() {
   card = found;
   notify("");
   showCard(card);
-  part("takes").textContent = taken(card);
+  part("takes").textContent = taken(card, touch);
   part("files").accept = card.formats.map((format) => `image/${format.toLowerCase()}`).join(",");
   if (!current) part("answer").replaceChildren(...drawnNothing(card));
 }
@@ -238,5 +239,6 @@ document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible" && !tokenWanted && !asking) loadCard();
 });
 
+if (touch) part("call").textContent = "Show it a photo";
 part("answer").replaceChildren(...drawnNothing(null));
 loadCard();

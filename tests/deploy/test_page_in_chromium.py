@@ -58,7 +58,7 @@ def test_a_chosen_photo_is_answered_with_the_release_s_probabilities(
     assert widths == pytest.approx([100 * value for value in expected(release, file).values()], abs=1e-3)
     digest = load_model(release).digest
     assert f"release {digest[:12]}" in page.value("document.querySelector('#answer .by').innerText")
-    assert " ms there and back" in page.text()
+    assert "ms there and back" in page.text()
     best = next(iter(expected(release, file)))
     page.wait(f"document.getElementById('spoken').textContent.includes({json.dumps(best)})")
     assert page.value("document.getElementById('spoken').getAttribute('aria-live')") == "polite"
