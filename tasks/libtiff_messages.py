@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-from PIL import _imaging as _loads_libtiff  # type: ignore[attr-defined]  # noqa: F401
+from PIL import _imaging as _loads_libtiff  # noqa: F401
 
 
 def silence_libtiff() -> bool:

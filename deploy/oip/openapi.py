@@ -16,13 +16,19 @@ _FAULTS = {
     422: "An image is damaged, or has too many pixels or frames.",
     503: "The server has more to do than it admits, or is about to stop; Retry-After says when to come again.",
 }
-_PARAMETERS = {"type": "object", "additionalProperties": True}
+_PARAMETERS = {"type": ["object", "null"], "additionalProperties": True}
+_TEXT = {"type": "string", "minLength": 1}
 _BINARY = {"type": "string", "format": "binary"}
 _LENGTH = {
     "description": "Bytes of the JSON part, where binary data follow it.",
     "schema": {"type": "integer", "minimum": 1},
 }
 _SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+
+_EIGHT_BY_EIGHT = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFElEQVR4nGM8UaHBgA0wYRUdtBIAHicBeAYWg8oAAAAASUVORK5CYII="
+)
+"""An image that any model answers, for the example."""
 
 
 def _tensor(datatypes: list[str], data: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +49,7 @@ _REQUEST = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "id": {"type": "string", "maxLength": 1024, "description": "Given back in the reply."},
+        "id": {"type": ["string", "null"], "maxLength": 1024, "description": "Given back in the reply."},
         "parameters": _PARAMETERS,
         "inputs": {
             "type": "array",
@@ -54,23 +60,36 @@ _REQUEST = {
             "items": _tensor(["UINT8", "BYTES"], {}),
         },
         "outputs": {
-            "type": "array",
+            "type": ["array", "null"],
             "items": {
                 "type": "object",
                 "required": ["name"],
                 "properties": {
                     "name": {"type": "string", "enum": ["probabilities", "logits", "embedding"]},
                     "parameters": {
-                        "type": "object",
+                        "type": ["object", "null"],
                         "properties": {
-                            "binary_data": {"type": "boolean"},
-                            "classification": {"type": "integer", "minimum": 1},
+                            "binary_data": {"type": ["boolean", "null"]},
+                            "classification": {"type": ["integer", "null"], "minimum": 1},
                         },
                     },
                 },
             },
         },
     },
+}
+_EXAMPLE = {
+    "id": "7",
+    "inputs": [
+        {
+            "name": "encoded_image",
+            "datatype": "BYTES",
+            "shape": [1],
+            "parameters": {"content_type": "base64"},
+            "data": [_EIGHT_BY_EIGHT],
+        }
+    ],
+    "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}],
 }
 _REPLY = {
     "type": "object",
@@ -92,14 +111,23 @@ def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorObject, "description": _FAULTS[status]} for status in statuses}
 
 
-def infer_operation(operation: str) -> dict[str, Any]:
+def path_parameters(path: str) -> dict[str, Any]:
+    """The parameters of a path, as part of its operation; any text is allowed, and what is not served is not found."""
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    return {"parameters": [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]}
+
+
+def infer_operation(path: str) -> dict[str, Any]:
     """The OpenAPI operation of an inference route, without its error replies."""
     return {
-        "operationId": operation,
+        **path_parameters(path),
         "summary": "Answers to images, as tensors",
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _REQUEST}, "application/octet-stream": {"schema": _BINARY}},
+            "content": {
+                "application/json": {"schema": _REQUEST, "example": _EXAMPLE},
+                "application/octet-stream": {"schema": _BINARY},
+            },
         },
         "responses": {
             "200": {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from deploy.model import Model
 from deploy.oip import metadata
 from deploy.oip.infer import Inference, gone
-from deploy.oip.openapi import INFER_FAULTS, faults, infer_operation
+from deploy.oip.openapi import INFER_FAULTS, faults, infer_operation, path_parameters
 from deploy.oip.refused import Refused, stopping
 from deploy.oip.statistics import ModelStatistics
 from deploy.worker import Worker
@@ -23,21 +25,21 @@ def oip_router(worker: Worker) -> APIRouter:
     inference = Inference(worker)
     _add_server_paths(router, worker, inference)
     _add_model_paths(router, worker, inference)
-    _add_infer_paths(router, worker, inference)
     return router
 
 
-def _served(worker: Worker, name: str, version: str | None = None) -> Model:
-    """The model, if it is the one that a path names.
+def _named(worker: Worker, request: Request) -> Model:
+    """The model, if it is the one that the path names.
 
     Raises:
         Refused: 404.
     """
-    model = worker.engine.model
-    if name != model.name:
-        raise Refused(f"unknown model {name[:60]!a}{did_you_mean(name[:60], [model.name])}", 404, None)
-    if version is not None and version != model.version:
-        raise gone(name, version, model)
+    model, named = worker.engine.model, request.path_params
+    if named["model_name"] != model.name:
+        name = named["model_name"][:60]
+        raise Refused(f"unknown model {name!a}{did_you_mean(name, [model.name])}", 404, None)
+    if named.get("model_version", model.version) != model.version:
+        raise gone(model.name, named["model_version"], model)
     return model
 
 
@@ -71,39 +73,34 @@ def _add_server_paths(router: APIRouter, worker: Worker, inference: Inference) -
 
 
 def _add_model_paths(router: APIRouter, worker: Worker, inference: Inference) -> None:
-    named = faults(401, 404)
+    for path in (MODEL, VERSION):
+        _add_paths_of(path, router, worker, inference)
 
-    @router.get(VERSION, summary="Tensors of a version", responses=named)
-    @router.get(MODEL, summary="Tensors and version of the model", responses=named)
-    async def model_metadata(model_name: str, model_version: str | None = None) -> metadata.ModelMetadata:
-        return metadata.model_metadata(_served(worker, model_name, model_version))
 
-    @router.get(f"{VERSION}/config", summary="Configuration, as Triton tells it", responses=named)
-    @router.get(f"{MODEL}/config", summary="Configuration, as Triton tells it", responses=named)
-    async def model_config(model_name: str, model_version: str | None = None) -> metadata.ModelConfig:
-        model = _served(worker, model_name, model_version)
-        return metadata.model_config(model, worker.settings.serve.limits.images_per_request)
+def _add_paths_of(path: str, router: APIRouter, worker: Worker, inference: Inference) -> None:
+    of = "the model" if path == MODEL else "a version"
+    named: dict[str, Any] = {"responses": faults(401, 404), "openapi_extra": path_parameters(path)}
 
-    @router.get(f"{VERSION}/ready", summary="Whether a version answers", responses=faults(401, 404, 503))
-    @router.get(f"{MODEL}/ready", summary="Whether the model answers", responses=faults(401, 404, 503))
-    async def model_ready(model_name: str, model_version: str | None = None) -> metadata.ModelReady:
-        model = _served(worker, model_name, model_version)
+    @router.get(path, summary=f"Tensors of {of}", **named)
+    async def model_metadata(request: Request) -> metadata.ModelMetadata:
+        return metadata.model_metadata(_named(worker, request))
+
+    @router.get(f"{path}/config", summary=f"Configuration of {of}, as Triton tells it", **named)
+    async def model_config(request: Request) -> metadata.ModelConfig:
+        return metadata.model_config(_named(worker, request), worker.settings.serve.limits.images_per_request)
+
+    @router.get(f"{path}/ready", summary=f"Whether {of} answers", **{**named, "responses": faults(401, 404, 503)})
+    async def model_ready(request: Request) -> metadata.ModelReady:
+        model = _named(worker, request)
         if worker.admission.draining:
             raise stopping()
         return metadata.ModelReady(name=model.name, ready=True)
 
-    @router.get(f"{VERSION}/stats", summary="Counts of a version", responses=named)
-    @router.get(f"{MODEL}/stats", summary="Counts of the version that is served", responses=named)
-    async def model_statistics(model_name: str, model_version: str | None = None) -> ModelStatistics:
-        model = _served(worker, model_name, model_version)
+    @router.get(f"{path}/stats", summary=f"Counts of {of}", **named)
+    async def model_statistics(request: Request) -> ModelStatistics:
+        model = _named(worker, request)
         return ModelStatistics(model_stats=[inference.statistics.of(model.name, model.version)])
 
-
-def _add_infer_paths(router: APIRouter, worker: Worker, inference: Inference) -> None:
-    @router.post(f"{VERSION}/infer", openapi_extra=infer_operation("infer_version"), responses=INFER_FAULTS)
-    async def infer_version(model_name: str, model_version: str, request: Request) -> Response:
-        return await inference.reply(request, _served(worker, model_name, model_version), model_version)
-
-    @router.post(f"{MODEL}/infer", openapi_extra=infer_operation("infer"), responses=INFER_FAULTS)
-    async def infer(model_name: str, request: Request) -> Response:
-        return await inference.reply(request, _served(worker, model_name), None)
+    @router.post(f"{path}/infer", openapi_extra=infer_operation(path), responses=INFER_FAULTS)
+    async def infer(request: Request) -> Response:
+        return await inference.reply(request, _named(worker, request), request.path_params.get("model_version"))

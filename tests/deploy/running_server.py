@@ -78,6 +78,14 @@ class RunningServer:
         raise AssertionError(f"the server did not begin to listen: {self.log_text()[-2000:]}")
 
 
+def errors_in(log: str) -> list[str]:
+    """Lines that tell of the server's own faults."""
+    lines = [
+        json.loads(line) if line.startswith("{") else {"level": "error", "message": line} for line in log.splitlines()
+    ]
+    return [str(line)[:1000] for line in lines if line["level"] in ("error", "critical") or "exception" in line]
+
+
 @contextmanager
 def running_server(*arguments: str, folder: Path) -> Iterator[RunningServer]:
     """Start `python -m deploy.server` with these arguments in `folder`, wait until it listens, and end it at last."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from hostile_client import Outcomes, send_all
 from hostile_requests import Hostile, hostile, sound, wire
-from running_server import RunningServer, running_server
+from running_server import RunningServer, errors_in, running_server
 from small_release import CROP
 
 MODEL = "made-up"
@@ -25,14 +24,6 @@ def server(release_template: Path, tmp_path: Path) -> Iterator[RunningServer]:
     limits = [argument for one in short for argument in ("--set", f"serve.limits.{one}")]
     with running_server("--release", str(release_template), *limits, folder=tmp_path) as running:
         yield running
-
-
-def errors_in(log: str) -> list[str]:
-    """Lines that tell of the server's own faults."""
-    lines = [
-        json.loads(line) if line.startswith("{") else {"level": "error", "message": line} for line in log.splitlines()
-    ]
-    return [str(line)[:1000] for line in lines if line["level"] in ("error", "critical") or "exception" in line]
 
 
 def sent(server: RunningServer, first: int, count: int) -> Outcomes:
