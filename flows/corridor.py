@@ -42,6 +42,7 @@ from tasks.reports import (
     Verdict,
 )
 from tasks.reports.qualification import Qualification
+from tasks.reports.quantization import int8_evaluation
 from tasks.workspace import Workspace
 
 BEFORE_THE_PAGE = ("validate", "embed", "split", "review", "adapt", "evaluate")
@@ -220,6 +221,8 @@ class CorridorRun(StageRuns):
 
     def _release(self) -> None:
         self._stage("export")
+        if evaluation := int8_evaluation(self.workspace.quantization):
+            self.result = self.result.with_evaluation(evaluation)
         self._stage("qualify")
         if self.cancelled.is_set():
             raise StageFailed("the run was cancelled before it published")

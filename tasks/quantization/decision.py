@@ -25,6 +25,7 @@ class Candidate:
         size_ratio: its bytes / those of fp32; null: it could not be built, as `faults` says.
         speedup: latency of fp32 / its own; null where not measured.
         accuracy_gain, macro_f1_gain: over fp32 on the test items, with the interval of level 1 - 2 alpha.
+        more_items: about how many more test items would settle a doubt about the accuracy; null where unknown.
         faults: rules of the gate and of the comparison with the champion that it breaks.
     """
 
@@ -33,6 +34,7 @@ class Candidate:
     speedup: Estimate | None = None
     accuracy_gain: Estimate | None = None
     macro_f1_gain: Estimate | None = None
+    more_items: int | None = None
     faults: tuple[str, ...] = ()
 
 
@@ -96,6 +98,8 @@ def _judge(candidate: Candidate, params: Int8Params, failed: VariantName | None)
         reasons.append(f"{failed}, which is gentler, failed on the test items, so it was not judged there")
         return Judged(small, fast, None, reasons)
     lost = [*candidate.faults, *losses(candidate.accuracy_gain, candidate.macro_f1_gain, params)]
+    if lost and candidate.more_items and not candidate.faults:
+        lost.append(f"about {candidate.more_items} more test items would settle it, if its answers to them are alike")
     return Judged(small, fast, not lost, [*lost, *reasons])
 
 

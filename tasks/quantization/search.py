@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from tasks.digests import bytes_sha256
+from tasks.paired_tests import items_to_settle
 from tasks.params import Params
+from tasks.params.release import Int8Params
 from tasks.preprocess import Preprocess
 from tasks.quantization.activation_ranges import activation_ranges
 from tasks.quantization.answers import FloatMatrix, answers_of, predictions_table
@@ -73,7 +75,7 @@ def quantized(workspace: Workspace, params: Params, model: bytes, preprocess: Pr
     graphs: dict[VariantName, bytes] = {variant.name: variant.graph for variant in built.variants}
     answers = answers_of(workspace, params, graphs, preprocess, basis.gated)
     judgements = {name: judge_answers(basis, answers[name], params) for name in graphs}
-    decision = decide(_candidates(built, judgements, len(model)), params.export.int8)
+    decision = decide(_candidates(built, judgements, len(model), params.export.int8), params.export.int8)
     reports = [_report(variant, judgements[variant.name], decision, len(model)) for variant in built.variants]
     _tell(built.latencies, reports)
     if decision.variant is None:
@@ -148,7 +150,9 @@ def _built(workspace: Workspace, params: Params, model: bytes, preprocess: Prepr
     return Built(built, len(items.calibration), latencies), ""
 
 
-def _candidates(built: Built, judgements: dict[VariantName, Judgement], fp32_bytes: int) -> list[Candidate]:
+def _candidates(
+    built: Built, judgements: dict[VariantName, Judgement], fp32_bytes: int, int8: Int8Params
+) -> list[Candidate]:
     speedups = {each.model: each.speedup for each in built.latencies.models}
     return [
         Candidate(
@@ -157,6 +161,7 @@ def _candidates(built: Built, judgements: dict[VariantName, Judgement], fp32_byt
             speedup=speedups[variant.name],
             accuracy_gain=judgements[variant.name].accuracy_gain,
             macro_f1_gain=judgements[variant.name].macro_f1_gain,
+            more_items=items_to_settle(judgements[variant.name].counts, int8.accuracy_margin, int8.alpha),
             faults=tuple(judgements[variant.name].faults),
         )
         for variant in built.variants
@@ -165,7 +170,7 @@ def _candidates(built: Built, judgements: dict[VariantName, Judgement], fp32_byt
 
 def _report(variant: BuiltVariant, judgement: Judgement, decision: Decision, fp32_bytes: int) -> VariantReport:
     judged = decision.judged[variant.name]
-    report = VariantReport(
+    return VariantReport(
         name=variant.name,
         fp32_nodes=variant.fp32_nodes,
         size_ratio=len(variant.graph) / fp32_bytes,
@@ -173,18 +178,13 @@ def _report(variant: BuiltVariant, judgement: Judgement, decision: Decision, fp3
         small_enough=judged.small_enough,
         fast_enough=judged.fast_enough,
         as_good=judged.as_good,
+        accuracy=judgement.evaluation.accuracy.value,
+        macro_f1=judgement.evaluation.macro_f1.value,
+        counts=judgement.counts,
+        accuracy_gain=judgement.accuracy_gain,
+        macro_f1_gain=judgement.macro_f1_gain,
         reasons=judged.reasons,
     )
-    if judged.as_good is None:
-        return report
-    figures = {
-        "accuracy": judgement.evaluation.accuracy.value,
-        "macro_f1": judgement.evaluation.macro_f1.value,
-        "counts": judgement.counts,
-        "accuracy_gain": judgement.accuracy_gain,
-        "macro_f1_gain": judgement.macro_f1_gain,
-    }
-    return report.model_copy(update=figures)
 
 
 def _released(
@@ -232,6 +232,6 @@ def _tell(latencies: LatencyReport, variants: list[VariantReport]) -> None:
     for each in variants:
         speed = speedups[each.name]
         figures = f"{speed.value:.2f} times as fast ({speed.low:.2f} to {speed.high:.2f}), size {each.size_ratio:.2f}"
-        if each.accuracy_gain and each.macro_f1_gain:
+        if each.accuracy_gain and each.macro_f1_gain:  # Measured with every variant.
             figures += f", accuracy {gain_text(each.accuracy_gain)}, macro-F1 {gain_text(each.macro_f1_gain)}"
         say(f"  {each.name}: {figures}{': no, ' if each.reasons else ''}{'; '.join(each.reasons)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from tasks.params.release import Precision
@@ -23,7 +24,7 @@ class VariantReport(Record):
         distance: mean squared difference of its logits from those of fp32 / the variance of the latter, on items of the
             training set.
         small_enough, fast_enough: against export.int8; how fast stands in reports/int8_timings.json alone.
-        as_good: on the test items; null where a gentler variant failed before it, and it was not judged.
+        as_good: on the test items; null where a gentler variant failed before it, and its figures were not judged.
         counts: test items by who is right, int8 the challenger and fp32 the champion.
         accuracy_gain, macro_f1_gain: of int8 over fp32, at the level 1 - 2 export.int8.alpha.
         reasons: why it is not released; empty where it could be.
@@ -102,3 +103,14 @@ class LatencyReport(Report):
     rounds: int
     confidence: float
     models: list[Latency]
+
+
+def int8_evaluation(path: Path) -> EvaluationReport | None:
+    """What the released int8 model reaches; None where the fp32 model is released, or export has not run.
+
+    Args:
+        path: reports/int8.json.
+    Raises:
+        StageInputError: the file is not readable.
+    """
+    return QuantizationReport.read(path).evaluation if path.is_file() else None
