@@ -405,6 +405,22 @@ def test_an_application_answers_though_nothing_can_be_captured(release_template:
         wait_for(lambda: 'graft_captured_total{outcome="failed"}' in client.get("/metrics").body.decode())
 
 
+def test_an_application_answers_while_the_disk_does_not(
+    release_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Blocked(monkeypatch)
+    capture = {"share": 1.0, "folder": str(tmp_path), "queue": 4, "rotate_mb": 1e-6}
+    with asking(app_of(release_template, capture=capture)) as client:
+        assert client.post("/predict", png()).status == 200
+        assert disk.entered.wait(30)
+
+        assert [client.post("/predict", png()).status for _ in range(10)] == [200] * 10
+
+        assert 'graft_captured_total{outcome="dropped"} 6.0' in client.get("/metrics").body.decode()
+        disk.let_go.set()
+    assert len(rows_of(tmp_path)) == 5
+
+
 def test_a_capture_that_was_never_started_closes(tmp_path: Path) -> None:
     capture = ParquetCapture(params(tmp_path), Counts())  # type: ignore[arg-type]
 
