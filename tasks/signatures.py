@@ -88,11 +88,13 @@ def signature_of(folder: Path, key: EllipticCurvePrivateKey) -> bytes:
     return json.dumps(bundle, indent=2).encode() + b"\n"
 
 
-def verify_signature(folder: Path, public_key: Path) -> None:
+def verify_signature(folder: Path, public_key: Path) -> dict[str, str]:
     """Check that a release's folder holds exactly the files that were signed, by one of the keys that are trusted.
 
     Args:
         public_key: PEM file of one or several public keys; several let an old key and its successor stand together.
+    Returns:
+        what was signed: sha256 by name.
     Raises:
         ReleaseError: it is unsigned, signed by another key, altered since, or the key or signature cannot be read.
     """
@@ -111,6 +113,7 @@ def verify_signature(folder: Path, public_key: Path) -> None:
     ]
     if faults:
         raise ReleaseError(f"release {folder} is not what was signed: {'; '.join(faults)}")
+    return signed
 
 
 def public_keys(file: Path) -> list[EllipticCurvePublicKey]:
