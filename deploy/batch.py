@@ -171,5 +171,6 @@ def _outcome(request: Request, model: Model, outputs: Outputs, row: int, finite:
 
 def _finite(outputs: Outputs) -> bool:
     """Judged by the sums, which are cheap; a sum may overflow where the parts are sound, never the other way."""
-    sums = outputs.probabilities.sum(), outputs.logits.sum(), outputs.embedding.sum()
+    with np.errstate(all="ignore"):
+        sums = outputs.probabilities.sum(), outputs.logits.sum(), outputs.embedding.sum()
     return bool(np.isfinite(sums).all())

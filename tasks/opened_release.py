@@ -36,24 +36,15 @@ class OpenedRelease:
             ReleaseError: a part cannot be read, or the parts do not fit each other.
         """
         self.folder = folder
-        self._contents = contents
         try:
-            self.preprocess = Preprocess.model_validate_json(self.content(PREPROCESS))
-            self.labels = Labels.parse(self.content(LABELS), str(folder / LABELS)).labels
+            self.preprocess = Preprocess.model_validate_json(_content(folder, PREPROCESS, contents))
+            self.labels = Labels.parse(_content(folder, LABELS, contents), str(folder / LABELS)).labels
             self.session: Any = open_session(folder / MODEL if contents is None else contents[MODEL])
         except KeyError as err:
             raise ReleaseError(f"release {folder} has no {err.args[0]}") from err
         except (OSError, ValueError, StageInputError) as err:
             raise ReleaseError(f"release {folder} cannot be opened: {err}") from err
         self._check_fit()
-
-    def content(self, name: str) -> bytes:
-        """A file of the release.
-
-        Raises:
-            OSError, KeyError: it is not there.
-        """
-        return (self.folder / name).read_bytes() if self._contents is None else self._contents[name]
 
     def _check_fit(self) -> None:
         image = next((part.shape for part in self.session.get_inputs() if part.name == "image"), None)
@@ -88,6 +79,10 @@ class OpenedRelease:
         return np.asarray(self.answers(image[None], 1)[0], dtype=np.float32)
 
 
+def _content(folder: Path, name: str, contents: Mapping[str, bytes] | None) -> bytes:
+    return (folder / name).read_bytes() if contents is None else contents[name]
+
+
 def golden_cases(opened: OpenedRelease, files: Sequence[Path]) -> GoldenCases:
     """What this release answers to the golden files now."""
     cases = []
@@ -103,22 +98,28 @@ def golden_cases(opened: OpenedRelease, files: Sequence[Path]) -> GoldenCases:
     return GoldenCases(tolerance=GOLDEN_TOLERANCE, cases=cases)
 
 
-def golden_faults(opened: OpenedRelease) -> list[str]:
+def golden_faults(opened: OpenedRelease, contents: Mapping[str, bytes] | None = None) -> list[str]:
     """Golden files that this environment no longer answers as the release says; empty when all hold.
 
+    Args:
+        contents: of the release's files by name, where they were read already.
     Raises:
         StageInputError, OSError, KeyError: golden.json or a file that it names is not there or cannot be read.
     """
-    expected = GoldenCases.parse(opened.content(GOLDEN), str(opened.folder / GOLDEN))
+    folder = opened.folder
+    expected = GoldenCases.parse(_content(folder, GOLDEN, contents), str(folder / GOLDEN))
     if not expected.cases:
         return [f"{GOLDEN} names no file, so nothing shows that the answers are right"]
     if not 0 <= expected.tolerance <= WIDEST_TOLERANCE:
         return [f"{GOLDEN} allows a difference of {expected.tolerance:g}, at most {WIDEST_TOLERANCE:g} proves anything"]
-    return [fault for case in expected.cases if (fault := _golden_fault(opened, case, expected.tolerance))]
+    faults = []
+    for case in expected.cases:
+        image = opened.preprocess.prepare(_content(folder, f"golden/{case.file}", contents))
+        faults.append(_golden_fault(opened, case, image, expected.tolerance))
+    return [fault for fault in faults if fault]
 
 
-def _golden_fault(opened: OpenedRelease, case: GoldenCase, tolerance: float) -> str | None:
-    image = opened.preprocess.prepare(opened.content(f"golden/{case.file}"))
+def _golden_fault(opened: OpenedRelease, case: GoldenCase, image: UInt8Image, tolerance: float) -> str | None:
     if bytes_sha256(image.tobytes()) != case.preprocessed_sha256:
         return f"{case.file} is preprocessed to other pixels"
     wanted = np.asarray(case.probabilities, dtype=np.float32)

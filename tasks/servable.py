@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +62,9 @@ def _checked(folder: Path, digest: str | None, verify_key: Path | None, qualific
         raise ReleaseError(f"{folder} was changed while it was read")
     _check_qualified(qualification, folder, found)
     if verify_key is not None:
-        _check_signed(folder, verify_key)
+        _check_signed(folder, verify_key, found)
     opened = OpenedRelease(folder, contents)
-    _check_golden(opened)
+    _check_golden(opened, contents)
     _check_outputs(opened)
     return Servable(found, manifest, opened, contents.get(MODEL_CARD, b"").decode("utf-8", "replace"))
 
@@ -79,15 +80,17 @@ def _check_qualified(file: Path, folder: Path, digest: str) -> None:
         raise ReleaseError(f"{folder} is not qualified: {'; '.join(qualification.reasons)}")
 
 
-def _check_signed(folder: Path, verify_key: Path) -> None:
+def _check_signed(folder: Path, verify_key: Path, digest: str) -> None:
+    """That the folder is signed, and that what was read of it is what was signed."""
     from tasks.signatures import verify_signature
 
-    verify_signature(folder, verify_key)
+    if verify_signature(folder, verify_key).get(MANIFEST) != digest:
+        raise ReleaseError(f"{folder} was changed while it was read")
 
 
-def _check_golden(opened: OpenedRelease) -> None:
+def _check_golden(opened: OpenedRelease, contents: Mapping[str, bytes]) -> None:
     try:
-        faults = golden_faults(opened)
+        faults = golden_faults(opened, contents)
     except Exception as err:  # ONNX Runtime's own errors have no base but Exception
         raise ReleaseError(f"{opened.folder} cannot answer its golden files: {_line(err)}") from err
     if faults:

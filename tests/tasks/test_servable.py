@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from onnx import TensorProto, helper
 from small_release import LABELS, flip_a_bit, graph, make_release, seal
 from spoilt_releases import SPOILT
@@ -18,10 +22,11 @@ from spoilt_releases import SPOILT
 from tasks import servable
 from tasks.errors import ReleaseError
 from tasks.opened_release import OpenedRelease, golden_faults
-from tasks.release import manifest_sha256
+from tasks.release import SIGNATURE, manifest_sha256
 from tasks.reports.qualification import Check, Qualification
 from tasks.reports.release_parts import GoldenCases
 from tasks.servable import open_servable
+from tasks.signatures import signature_of
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +252,39 @@ def test_golden_faults_name_each_file(release: Path) -> None:
     assert golden_faults(OpenedRelease(release)) == [
         f"{one.file} is preprocessed to other pixels" for one in cases.cases
     ]
+
+
+def test_an_opened_release_keeps_no_copy_of_its_files(release: Path) -> None:
+    (release / "golden" / "unused.bin").write_bytes(bytes(20_000_000))
+    seal(release)
+    tracemalloc.start()
+    try:
+        found = open_servable(release)
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.manifest.files["golden/unused.bin"]
+    assert held < 10_000_000
+
+
+def test_a_signed_release_that_takes_another_ones_place_while_it_is_checked_vouches_for_nothing(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    signed = make_release(tmp_path / "signed", seed=3)
+    (signed / SIGNATURE).write_bytes(signature_of(signed, key))
+    qualified = servable._check_qualified
+
+    def replacing(*arguments: Path) -> None:
+        qualified(*arguments)  # type: ignore[arg-type]
+        shutil.rmtree(release)
+        shutil.copytree(signed, release)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(servable, "_check_qualified", replacing)
+        with pytest.raises(ReleaseError, match="was changed while it was read"):
+            open_servable(release, verify_key=trusted)
+    assert open_servable(release, verify_key=trusted).digest == manifest_sha256(signed)
