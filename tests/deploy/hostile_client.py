@@ -22,9 +22,13 @@ class Outcomes:
     faults: list[str] = field(default_factory=list)
 
     def judge(self, one: Hostile, status: int, keep: int = 50) -> None:
-        """Count a reply; 5xx other than 503, none to a sound framing, none in time and no HTTP are faults."""
+        """Count a reply; 5xx other than 503, none to a sound framing, none in time and no HTTP are faults.
+
+        To a sound request everything but 200 and 503 is one.
+        """
         self.statuses[status] += 1
-        bad = (status >= 500 and status != 503) or status in (HUNG, NO_HTTP) or (status == CLOSED and one.framed)
+        bad = one.sound and status not in (200, 503)
+        bad = bad or (status >= 500 and status != 503) or status in (HUNG, NO_HTTP) or (status == CLOSED and one.framed)
         if bad and len(self.faults) < keep:
             self.faults.append(f"request {one.number}: {status}")
 

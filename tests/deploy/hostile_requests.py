@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
-import json
 import random
 import re
 import zlib
@@ -47,11 +45,13 @@ class Hostile:
     Attributes:
         number: the seed that makes it again.
         framed: its framing is sound, so it must be answered; else its connection may be closed instead.
+        sound: nothing is wrong with it.
     """
 
     number: int
     data: bytes
     framed: bool
+    sound: bool = False
 
 
 def _spoilt_file(chance: random.Random) -> bytes:
@@ -194,24 +194,17 @@ def hostile(number: int, model: str, crop: int) -> Hostile:
     return Hostile(number, _written(request), framed=True)
 
 
-def sound(model: str) -> Request:
-    """A request that is always answered by 200."""
-    body = json.dumps(
-        {
-            "inputs": [
-                {
-                    "name": "encoded_image",
-                    "datatype": "BYTES",
-                    "shape": [1],
-                    "parameters": {"content_type": "base64"},
-                    "data": [base64.b64encode(image_files()[0]).decode()],
-                }
-            ]
-        }
-    )
-    return Request(f"/v2/models/{model}/infer", body.encode())
-
-
-def wire(request: Request) -> bytes:
-    """A request as it is sent."""
-    return _written(request)
+def sound_requests(model: str, crop: int) -> list[Hostile]:
+    """Requests of every kind that are to be answered by 200."""
+    files, infer = image_files(), f"/v2/models/{model}/infer"
+    values = np.random.default_rng(1).integers(0, 256, (2, crop, crop, 3), dtype=np.uint8)
+    body, head = binary_body("image", values.shape, values.tobytes(), parameters={"binary_data_output": True})
+    of_files, of_files_head = binary_body("encoded_image", [3], elements(files[:3]))
+    requests = [
+        *(Request("/predict", file) for file in files),
+        Request(infer, request_body(files_input(files[4:6]))),
+        Request(infer, request_body(image_input(values))),
+        Request(infer, body, {HEADER_LENGTH: str(head)}),
+        Request(infer, of_files, {HEADER_LENGTH: str(of_files_head)}),
+    ]
+    return [Hostile(-1 - place, _written(one), framed=True, sound=True) for place, one in enumerate(requests)]

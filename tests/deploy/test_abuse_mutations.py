@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from hostile_client import Outcomes, send_all
-from hostile_requests import Hostile, hostile, sound, wire
+from hostile_requests import Hostile, hostile, sound_requests
 from running_server import RunningServer, errors_in, running_server
 from small_release import CROP
 
@@ -44,8 +44,8 @@ def prove(server: RunningServer, count: int) -> dict[str, Any]:
     assert sum(outcomes[0].statuses.values()) + sum(outcomes[1].statuses.values()) == count
     grown = server.resident_mb() - warm
     assert grown < GROWTH_MB
-    after = send_all(server.host, server.port, [Hostile(-1, wire(sound(MODEL)), framed=True)])
-    assert after.statuses == {200: 1}
+    after = send_all(server.host, server.port, sound_requests(MODEL, CROP))
+    assert (set(after.statuses), after.faults) == ({200}, [])
     return {"statuses": dict(statuses), "grown_mb": grown, "warm_mb": warm, "files": (files, server.open_files())}
 
 
@@ -67,6 +67,8 @@ def test_the_judgement_sees_what_must_not_happen() -> None:
         outcomes.judge(Hostile(status, b"", framed=True), status)
     outcomes.judge(Hostile(7, b"", framed=False), -1)
     assert outcomes.faults == [f"request {status}: {status}" for status in (500, 502, -1, -2, -3)]
+    outcomes.judge(Hostile(8, b"", framed=True, sound=True), 400)
+    assert outcomes.faults.pop() == "request 8: 400"
     assert errors_in('{"level": "info", "message": "request"}\n{"level": "error", "message": "x"}\nTraceback') != []
 
 
