@@ -201,7 +201,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_copy(scene: Scene, monkeypatch:
     in_production(scene, 0.9)
     pin = wanted_pin(scene.workspace, scene.params)
 
-    def full(_: Path, target: Path) -> None:
+    def full(_: Path, target: Path, ignore: object) -> None:
         target.mkdir(parents=True)
         (target / "manifest.json").write_text("{}")
         raise OSError(errno.ENOSPC, "No space left on device")

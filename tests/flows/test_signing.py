@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from registry_scene import Scene, make_scene, make_servable
+from small_workspace import make_workspace
 
-from flows import signing
+from flows import desk, signing
+from flows.params_file import Edit
 from flows.signing import new_key, sign_stored, signing_key
 from flows.store import publish_release
 from tasks.errors import ReleaseError, UserError
@@ -155,3 +157,14 @@ def test_the_commands_make_a_key_and_sign_a_version(tmp_path: Path) -> None:
     signed = scene.graft("sign", "v1")
     assert signed.returncode == 0, signed.stderr
     verify_signature(stored, trusted(key_file))
+
+
+def test_a_key_that_cannot_be_used_ends_a_run_before_its_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = make_workspace(tmp_path.resolve() / "workspace", pictures=2)
+    monkeypatch.setattr(desk, "run_flow", lambda *_: pytest.fail("Prefect was started"))
+    before = workspace.params.read_bytes()
+    with pytest.raises(UserError, match=r"signing key .*nowhere\.pem cannot be read .*publish\.signing_key"):
+        desk.adapt_here(workspace, [Edit(("publish", "signing_key"), "nowhere.pem")])
+    assert workspace.params.read_bytes() == before
