@@ -1,7 +1,14 @@
 // What answers here: name, version, figures and the model card. All of it is set as text, never as markup.
 
+import { hasToken } from "./server.js";
+
 const HEADINGS = ["h3", "h3", "h4", "h5", "h6", "h6"];
 const MOST_LABELS = 2000;
+const KEPT = {
+  scores: "the answers, without the photo,",
+  embeddings: "the answers and what the model computed of the photo",
+  inputs: "photo and answer",
+};
 
 /** An element with a class and a text. */
 export function element(tag, className = "", text = "") {
@@ -47,7 +54,8 @@ export function taken(card, touch) {
 }
 
 function facts(card) {
-  const seen = `The shorter side becomes ${card.resize} pixels, and the model sees the middle ${card.crop} × ${card.crop} of it.`;
+  const middle = `${card.crop} × ${card.crop}`;
+  const seen = `The shorter side becomes ${card.resize} pixels, and the model sees the middle ${middle} of it.`;
   const rows = [
     ["What it sees", seen],
     ["When it answers", card.abstain_below > 0
@@ -68,15 +76,17 @@ function privacy(card) {
 }
 
 function kept({ share, content, keep_days: days }) {
-  const what = { scores: "the answers, without the photo,", embeddings: "the answers and what the model computed of the photo", inputs: "photo and answer" }[content];
+  const what = KEPT[content];
   const which = share >= 1 ? "of every photo" : `of ${(100 * share).toPrecision(2).replace(/\.0$/, "")}% of the photos`;
   return `It keeps ${what} ${which} for ${days} ${days === 1 ? "day" : "days"}, to watch over its quality.`;
 }
 
 function curl(card) {
-  const address = new URL("predict", document.baseURI).href;
-  return `curl --data-binary @photo.jpg -H "Content-Type: image/jpeg" "${address}"\n\n`
-    + `# under the Open Inference Protocol this model is\n${new URL(`v2/models/${encodeURIComponent(card.name)}`, document.baseURI).href}`;
+  const address = (path) => new URL(path, document.baseURI).href;
+  const allowed = hasToken() ? ' -H "Authorization: Bearer $TOKEN"' : "";
+  const asked = `curl --data-binary @photo.jpg -H "Content-Type: image/jpeg"${allowed} "${address("predict")}"`;
+  const model = address(`v2/models/${encodeURIComponent(card.name)}`);
+  return `${asked}\n\n# under the Open Inference Protocol this model is\n${model}`;
 }
 
 const count = (number) => number.toLocaleString("en-GB");

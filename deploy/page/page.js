@@ -124,8 +124,10 @@ async function askWaiting() {
 async function askOne(photo) {
   const tooLarge = card && photo.file.size > card.body_mb * 1e6;
   if (tooLarge || !photo.file.size) {
-    const said = tooLarge ? `It has ${bytes(photo.file.size)}; this server takes up to ${card.body_mb} MB.` : "There is nothing in it.";
-    photo.refused = new Refused("file", tooLarge ? "This file is too large" : "This file is empty", said);
+    const most = `It has ${bytes(photo.file.size)}; this server takes up to ${card?.body_mb} MB.`;
+    photo.refused = tooLarge
+      ? new Refused("file", "This file is too large", most)
+      : new Refused("file", "This file is empty", "There is nothing in it.");
     return;
   }
   for (let tried = 1; ; tried += 1) {

@@ -80,7 +80,8 @@ export function stripItem(photo, chosen) {
 export function updateStripItem(photo, current) {
   const { answer, refused } = photo;
   const best = answer?.predictions[0];
-  photo.words_below.replaceChildren(element("bdi", "", refused ? "no answer" : answer?.abstained ? "unsure" : best ? best.label : "…"));
+  const word = refused ? "no answer" : answer?.abstained ? "unsure" : best ? best.label : "…";
+  photo.words_below.replaceChildren(element("bdi", "", word));
   photo.figure_below.textContent = best ? percent(best.probability) : "";
   const button = photo.item.firstChild;
   button.className = refused ? "failed" : "";

@@ -10,6 +10,8 @@ try {
   // storage may be forbidden: the token then lives as long as the page
 }
 
+export const hasToken = () => token !== "";
+
 export function useToken(value) {
   token = value;
   try {

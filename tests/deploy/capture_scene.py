@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from deploy.capture import ParquetCapture
+from deploy.capture_files import CaptureFile
 from deploy.capture_rows import Captured, Release
 from deploy.engine import Answer
 from tasks.params import ServeParams
@@ -81,3 +84,18 @@ def wait_for(true: Callable[[], Any], seconds: float = 30.0) -> Any:
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.01)
     return found
+
+
+class Blocked:
+    """A disk that does not answer until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered, self.let_go = threading.Event(), threading.Event()
+        original = CaptureFile.write
+
+        def write(file: CaptureFile, *arguments: Any) -> None:
+            self.entered.set()
+            assert self.let_go.wait(60)
+            original(file, *arguments)
+
+        monkeypatch.setattr(CaptureFile, "write", write)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from app_scene import app_of
 from browser import Page
-from capture_scene import wait_for
+from capture_scene import rows_of, wait_for
 from page_scene import (
     ANSWERED,
     SHOWN,
@@ -189,6 +189,8 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(
         page.wait(ANSWERED)
         assert agrees(bars(page), expected(release, file))
         assert page.value("document.getElementById('token-form').hidden")
+        assert "Bearer $TOKEN" in page.value("document.getElementById('curl').textContent")
+        assert "open-sesame" not in page.value("document.documentElement.outerHTML")
         assert page.value("localStorage.length") == 0
         assert page.value("document.cookie") == ""
 
@@ -210,6 +212,21 @@ def test_a_new_release_is_shown_with_its_first_answer(page: Page, release: Path,
         page.says("Version 8")
         assert set(bars(page)) == {"dusk", "dawn"}
         assert "2 classes" in page.value("document.getElementById('where').innerText")
+
+
+def test_a_photo_is_sent_as_its_original_bytes(page: Page, release: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "a camera"
+    noise = Image.effect_noise((2400, 1600), 80)
+    noise.save(tmp_path / "large.jpg", quality=92, exif=exif)
+    captures = tmp_path / "captures"
+    with served(app_of(release, capture={"share": 1.0, "content": "inputs", "folder": str(captures)})) as address:
+        opened(page, address)
+        choose(page, tmp_path / "large.jpg")
+        page.wait(ANSWERED)
+        assert page.value("document.getElementById('size').textContent").startswith("1600 \u00d7 2400")
+
+    assert [one["image"] == (tmp_path / "large.jpg").read_bytes() for one in rows_of(captures)] == [True]
 
 
 def test_the_page_says_that_photos_are_kept(page: Page, release: Path, tmp_path: Path) -> None:
