@@ -1,8 +1,8 @@
-"""What the connections of one worker share: limits, slots, the token, and counts."""
+"""What the connections of one worker share: limits, slots, the token, counts, and the sweep for overdue ones."""
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -12,15 +12,16 @@ from uvicorn.server import ServerState
 from deploy.admission import Uploads
 from deploy.auth import TokenGuard
 from deploy.faults import Fault
-from deploy.request_log import log_request
+from deploy.refusals import INFER_ROUTE, PREDICT_ROUTE, ReadyRefusal
 from deploy.worker import Worker
 
 if TYPE_CHECKING:
-    from deploy.protocol import GuardedProtocol
+    from deploy.timed_protocol import TimedProtocol
 
 MEGABYTE, KILOBYTE = 1_000_000, 1000
 LINGER_SECONDS = 5.0
-"""How long a refused client may go on sending before it is cut off: closing at once would destroy the reply."""
+"""How long a refused client may go on sending before it is cut off."""
+SWEEP_SECONDS = 0.25
 
 
 class Connections(ServerState):
@@ -31,12 +32,12 @@ class Connections(ServerState):
         on_lost: called for every connection that ended.
     """
 
-    connections: set[GuardedProtocol]  # type: ignore[assignment]
+    connections: set[TimedProtocol]  # type: ignore[assignment]
 
     def __init__(self, worker: Worker, guard: TokenGuard, open_paths: frozenset[str]) -> None:
         super().__init__()
-        self.serve = worker.settings.serve
-        self.limits = limits = self.serve.limits
+        self.serve = serve = worker.settings.serve
+        self.limits = limits = serve.limits
         self.admission, self.metrics = worker.admission, worker.metrics
         self.uploads = Uploads(int(limits.uploads_mb * MEGABYTE))
         self.most_head_bytes = int(limits.header_kb * KILOBYTE)
@@ -49,11 +50,43 @@ class Connections(ServerState):
         }
         self.on_lost: Callable[[], None] = lambda: None
         self._guard, self._open_paths = guard, open_paths
+        self._ready = {
+            route: ReadyRefusal(route, serve.retry_after_seconds, self.most_head_bytes, self.most_body_bytes)
+            for route in (PREDICT_ROUTE, INFER_ROUTE)
+        }
         self.tick()
 
+    async def keep_time(self) -> None:
+        """Once a second `tick`, and more often a look for what is overdue."""
+        loop = asyncio.get_running_loop()
+        pause = min(SWEEP_SECONDS, min(self.limits.send_seconds, *self.seconds.values()) / 4)
+        next_tick = loop.time()
+        while True:
+            now = loop.time()
+            for connection in list(self.connections):
+                connection.check(now)
+            if now >= next_tick:
+                self.tick()
+                next_tick = now + 1.0
+            await asyncio.sleep(pause)
+
     def tick(self) -> None:
-        """Once a second: the Date header."""
+        """Renew the Date header, and tell the metrics what was refused at once."""
         self.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        for ready in self._ready.values():
+            ready.renew(self.default_headers)
+            count, ready.count = ready.count, 0
+            for _ in range(count):
+                self.refused(ready.fault, ready.route, 0.0)
+
+    def ready_refusal(self, method: bytes, url: bytes) -> ReadyRefusal | None:
+        """The ready-made 503 of an inference request; None for any other, and where a token must be looked at."""
+        if method != b"POST" or not self._guard.open:
+            return None
+        path = url.partition(b"?")[0]
+        if path == b"/predict":
+            return self._ready[PREDICT_ROUTE]
+        return self._ready[INFER_ROUTE] if path.startswith(b"/v2/models/") and path.endswith(b"/infer") else None
 
     def token_fault(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Fault | None:
         """401 where the server wants a token that these headers do not hold."""
@@ -65,11 +98,9 @@ class Connections(ServerState):
             return fault
         return None
 
-    def refused(self, fault: Fault, route: str, seconds: float, request_id: str, method: str | None) -> None:
-        """Count and log a request that no task saw; `method` is None where its line has not come."""
+    def refused(self, fault: Fault, route: str, seconds: float) -> None:
+        """Count a request that no task saw."""
         self.metrics.request(route, fault.status, seconds)
-        fields = {"request_id": request_id, "method": method, "route": route, "status": fault.status}
-        log_request(logging.INFO, {**fields, "ms": round(seconds * 1000, 2), "reason": fault.code})
         if fault.reason:
             self.metrics.rejected(fault.reason)
 

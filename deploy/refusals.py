@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable
 from typing import Any, Literal
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from deploy.admission import is_inference
 from deploy.engine import Overloaded
-from deploy.faults import Fault, fault_of
+from deploy.faults import Fault, fault_of, fault_reply
 from deploy.middleware import UNMATCHED
-from deploy.oip.routes import MODEL, VERSION
+
+PREDICT_ROUTE = "/predict"
+INFER_ROUTE = "/v2/models/{model}/infer"
+_PLACE = "0" * 32
+"""Where a request id goes, as long as those that the server makes."""
+_UNCOMMON = frozenset({b"x-request-id", b"transfer-encoding", b"expect"})
 
 
 def overloaded(retry_after_seconds: int) -> Fault:
@@ -44,6 +53,42 @@ def route_of(scope: Any) -> str:
     """The pattern under which a refused request is counted; never a path that a client chose."""
     if not is_inference(scope["method"], scope["path"]):
         return UNMATCHED
-    if scope["path"] == "/predict":
-        return "/predict"
-    return f"{VERSION if '/versions/' in scope['path'] else MODEL}/infer"
+    return PREDICT_ROUTE if scope["path"] == PREDICT_ROUTE else INFER_ROUTE
+
+
+class ReadyRefusal:
+    """A 503 whose bytes are made once a second, for a request id yet to be put in.
+
+    Attributes:
+        route: under which it is counted.
+        count: sent, and not yet told to the metrics.
+    """
+
+    def __init__(self, route: str, retry_after_seconds: int, most_head: int, most_body: int) -> None:
+        self.route, self.count = route, 0
+        self._most_head, self._most_body = most_head, most_body
+        self.fault = overloaded(retry_after_seconds)
+        self._parts: list[bytes] = []
+
+    def renew(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Make the bytes, with these headers of every reply."""
+        reply = fault_reply(self.fault, self.route, _PLACE)
+        lines = [b"%b: %b\r\n" % one for one in (*headers, *reply.raw_headers, (b"x-request-id", _PLACE.encode()))]
+        whole = STATUS_LINE[self.fault.status] + b"".join(lines) + b"\r\n" + bytes(reply.body)
+        self._parts = whole.split(_PLACE.encode())
+
+    def fits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether nothing in a request's headers asks for more than the common refusal."""
+        size, length = 0, None
+        for name, value in headers:
+            size += len(name) + len(value) + 4
+            if name in _UNCOMMON:
+                return False
+            if name == b"content-length":
+                length = value
+        return length is not None and size <= self._most_head and int(length[:19]) <= self._most_body
+
+    def reply(self) -> bytes:
+        """The bytes for one request, counted."""
+        self.count += 1
+        return secrets.token_hex(16).encode().join(self._parts)

@@ -89,7 +89,7 @@ class Serving:
         make = partial(GuardedProtocol, self._config(), self._connections, {})
         async with self._app.router.lifespan_context(self._app):
             self._acceptor = Acceptor(self._sock, self._connections, make, self._place)
-            ticking = asyncio.create_task(self._tick())
+            ticking = asyncio.create_task(self._connections.keep_time())
             gc.collect()
             gc.freeze()  # what lives as long as the process is not looked at by every collection
             if not self._stop.is_set():
@@ -120,11 +120,6 @@ class Serving:
             os._exit(128 + number)
         self._connections.admission.draining = True
         self._stop.set()
-
-    async def _tick(self) -> None:
-        while True:
-            self._connections.tick()
-            await asyncio.sleep(1.0)
 
     async def _drain(self, acceptor: Acceptor) -> None:
         """Lose nothing that came before, or in the last call after it."""

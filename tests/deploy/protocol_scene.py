@@ -131,6 +131,7 @@ class ProtocolScene:
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(PATIENCE)
 
     def rejected(self, reason: str) -> float:
+        self.do(self.connections.tick)
         value = self.connections.metrics.registry.get_sample_value("graft_rejected_total", {"reason": reason})
         return value or 0.0
 
@@ -163,8 +164,10 @@ def protocol_scene(
     async def run() -> None:
         acceptor = Acceptor(sock, connections, partial(GuardedProtocol, config, connections, {}), Place())
         acceptor.start()
+        sweep = asyncio.create_task(connections.keep_time())
         started.set()
         await ends.wait()
+        sweep.cancel()
         acceptor.stop()
         for connection in list(connections.connections):
             connection.transport.abort()
