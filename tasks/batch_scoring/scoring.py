@@ -15,10 +15,11 @@ from typing import Literal
 from tasks.backbones.engine import installed_engine
 from tasks.batch_scoring.answers import BATCH, Answering, answered
 from tasks.batch_scoring.columns import ScoreColumns
-from tasks.batch_scoring.entries import Entry, Source, entries_of_folder, entries_of_table, find_source, has_labels
+from tasks.batch_scoring.entries import Entry
 from tasks.batch_scoring.listing import Listing, write_listing
 from tasks.batch_scoring.output import check_output, finished_tally, words_of, write_output
 from tasks.batch_scoring.parts import Parts, scratch_folder, working_folder
+from tasks.batch_scoring.sources import Source, find_source
 from tasks.digests import value_sha256
 from tasks.errors import DataError, counted
 from tasks.params.serve import ServeLimits
@@ -72,7 +73,7 @@ def check_wish(wish: ScoreWish) -> None:
         UserError: the output cannot be written there.
     """
     check_output(wish.output)
-    has_labels(find_source(wish.source))
+    find_source(wish.source)
 
 
 def score(wish: ScoreWish, servable: Servable, watch: Watch = Watch()) -> ScoreReport:
@@ -82,9 +83,9 @@ def score(wish: ScoreWish, servable: Servable, watch: Watch = Watch()) -> ScoreR
         UserError, DataError: as `check_wish`; or there is no file to score; or another run writes the same output.
         ReleaseError: the release gives no embeddings, or fails.
     """
-    check_wish(wish)
+    check_output(wish.output)
     started, source = time.monotonic(), find_source(wish.source)
-    columns = ScoreColumns(servable.opened.labels, has_labels(source), wish.embeddings, wish.abstain_below)
+    columns = ScoreColumns(servable.opened.labels, source.labelled, wish.embeddings, wish.abstain_below)
     answering = Answering(servable.opened, source.root, wish.limits, wish.embeddings)
     computed, state = 0, UNCHANGED
     with working_folder(wish.output) as folder, scratch_folder(folder) as scratch:
@@ -119,8 +120,7 @@ def _listed(source: Source, folder: Path, watch: Watch) -> tuple[Listing, int]:
         nonlocal left_out
         left_out += 1
 
-    entries = entries_of_table(source) if source.is_table else entries_of_folder(source.root, leave_out)
-    listing = write_listing(entries, not source.is_table, folder, watch.listed)
+    listing = write_listing(source.entries(leave_out), not source.is_table, folder, watch.listed)
     if listing.entries:
         return listing, left_out
     if source.is_table:
@@ -139,7 +139,7 @@ def _key(wish: ScoreWish, servable: Servable, source: Source, listing: Listing) 
             "engine": installed_engine().model_dump(mode="json"),
             "root": str(source.root),
             "listing": listing.digest,
-            "labelled": has_labels(source),
+            "labelled": source.labelled,
             "embeddings": wish.embeddings,
             "formats": sorted(wish.limits.formats),
             "max_pixels": wish.limits.max_pixels,

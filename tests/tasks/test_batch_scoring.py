@@ -214,11 +214,12 @@ def test_a_source_that_holds_nothing_is_refused_by_name(release: Servable, tmp_p
         (make_table(tmp_path / "no_rows.csv", ["path"], []), "has no rows"),
         (make_table(tmp_path / "no_path.csv", ["Path", "x"], [("a.jpg", 1)]), "no column 'path'; did you mean 'Path'"),
         (make_table(tmp_path / "no_path.parquet", ["file"], [("a.jpg",)]), "no column 'path'"),
+        (make_table(tmp_path / "two.csv", ["path", "path"], [("a.jpg", "b.jpg")]), "more than one column 'path'"),
     ]:
         with pytest.raises(DataError, match=said):
             scored(source, output, release)
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(DataError, match="not a readable Parquet table"):
+    with pytest.raises(DataError, match=r"broken\.parquet is not a readable table"):
         scored(tmp_path / "broken.parquet", output, release)
     (tmp_path / "utf16.csv").write_bytes("path\na.jpg\n".encode("utf-16"))
     with pytest.raises(DataError, match="UTF-16"):

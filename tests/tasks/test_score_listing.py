@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks.batch_scoring import listing as listings
-from tasks.batch_scoring.entries import DEEPEST, Entry, entries_of_folder, entry_of
+from tasks.batch_scoring.entries import Entry, entry_of
+from tasks.batch_scoring.folders import DEEPEST, entries_of_folder
 from tasks.batch_scoring.listing import write_listing
 
 
