@@ -69,11 +69,14 @@ def speedup(reference: FloatVector, taken: FloatVector, confidence: float = CONF
 
 
 def _outside(rounds: int, confidence: float) -> int:
-    """How many of the sorted values lie outside of the median's interval, on each side."""
-    below, skipped = 0.0, 0
-    while skipped < (rounds - 1) // 2:
-        below += comb(rounds, skipped) / 2**rounds
-        if 2 * below > 1 - confidence:
+    """How many of the sorted values may lie outside of the median's interval on each side; 0 where even that is much.
+
+    The bound above `skipped` values lies beyond the median if no more than `skipped` of them fall below it.
+    """
+    skipped, missed = 0, 1 / 2**rounds
+    while skipped + 1 <= (rounds - 1) // 2:
+        missed += comb(rounds, skipped + 1) / 2**rounds
+        if 2 * missed > 1 - confidence:
             break
         skipped += 1
     return skipped
