@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from small_release import CROP, answer_nan, make_release, photo
 
+import deploy.batch
+import deploy.engine
 from deploy.engine import AnswerFailed, Engine, Overloaded, Stopping
 from deploy.metrics import Metrics
 from deploy.model import Model, Outputs, load_model
@@ -312,6 +314,38 @@ def test_work_of_a_client_that_left_is_not_begun_and_its_images_are_let_go(
     with_engine(model, scene)
 
 
+def test_what_a_client_left_while_its_batch_was_decoded_is_not_computed(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(model, monkeypatch)
+    decoding, decoded = threading.Event(), threading.Event()
+    whole = deploy.batch.prepared
+
+    def slow(image: Any, *arguments: Any) -> UInt8Image:
+        if isinstance(image, bytes):
+            decoding.set()
+            assert decoded.wait(30)
+        return whole(image, *arguments)
+
+    monkeypatch.setattr(deploy.batch, "prepared", slow)
+
+    async def scene(engine: Engine) -> None:
+        first = asyncio.create_task(engine.answer(pixels()))
+        await gate.begun()
+        stays = asyncio.create_task(engine.answer(photo(1)))
+        leaves = asyncio.create_task(engine.answer(pixels(2)))
+        await waiting(3, engine)
+        gate.let_through()
+        await asyncio.to_thread(decoding.wait, 30)
+        leaves.cancel()
+        await asyncio.wait([leaves])
+        decoded.set()
+        await asyncio.gather(first, stays)
+        assert gate.batches == [1, 1]
+
+    with_engine(model, scene)
+
+
 def test_an_image_that_failed_is_let_go_without_the_garbage_collector(model: Model) -> None:
     async def scene(engine: Engine) -> None:
         image = np.zeros((CROP, CROP, 4), np.uint8)
@@ -394,8 +428,6 @@ def test_a_thread_outlives_an_error_of_its_own(model: Model, monkeypatch: pytest
         if faults:
             raise faults.pop()
         return whole(*arguments)
-
-    import deploy.engine
 
     whole = deploy.engine.answered
     monkeypatch.setattr(deploy.engine, "answered", answered)
