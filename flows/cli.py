@@ -30,6 +30,7 @@ from flows.push_command import push
 from flows.registry_commands import add_registry_commands
 from flows.result import EXIT_CODES, RunResult, closing_line, summary
 from flows.score_command import score
+from flows.serve_command import PASSED_ON, serve
 from flows.tune_command import tune
 from tasks.errors import GraftError, Refusal, UserError
 from tasks.stage import say
@@ -46,6 +47,7 @@ app.command()(tune)
 app.command()(push)
 app.command()(score)
 app.command()(export)
+app.command(context_settings=PASSED_ON)(serve)
 app.add_typer(backbone_app, name="backbone")
 add_registry_commands(app)
 data_app = typer.Typer(help="Look at labelled data, or bring them under DVC.", no_args_is_help=True)
