@@ -15,5 +15,6 @@ python=${PYTHON:-.venv/bin/python}
 "$python" -m benchmarks.corridor "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.flow_overhead "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.million_items
+"$python" -m benchmarks.score_rate "$dogs_cats" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.epoch_seconds "$hymenoptera" --weights "$weights" --rounds "$rounds"
 "$python" -m benchmarks.fine_tune_race "$hymenoptera" "$dogs_cats" --weights "$weights" --rounds "$rounds"

@@ -1,11 +1,12 @@
 """`graft score` against a bare Pillow and ONNX Runtime loop (bare_score.py): same photos, same graph, every core.
 
-    python -m benchmarks.score_rate DOGS_CATS RELEASE [--rounds 5] [--repeats 3] [--batch 1 4 16]
+    python -m benchmarks.score_rate DOGS_CATS --weights MOBILENET_V2.pth [--rounds 5] [--repeats 3] [--batch 1 4 16]
+    python -m benchmarks.score_rate DOGS_CATS --release RELEASE
 
-Whole processes with their imports on both sides. RELEASE is a release's folder with its qualification, as a store holds
-it. The photos are listed `--repeats` times in a table. The bare setting with the best median is what counts. Both sides
-must give the same top-1 and the same probabilities to 1e-5. Memory is the peak of what `graft score` holds, at one and
-at four times the rows.
+Whole processes with their imports on both sides. The release is made from the pack first, or named: a folder of a
+release store. The photos are listed `--repeats` times in a table. The bare setting with the best median is what counts.
+Both sides must give the same top-1 and the same probabilities to 1e-5. Memory is the peak of what `graft score` holds,
+at one and at four times the rows.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from benchmarks.fresh_workspace import Setting, fresh_workspace
 from benchmarks.rounds import (
     Finished,
     command_line,
@@ -35,6 +38,7 @@ from benchmarks.rounds import (
     spread,
     timed,
 )
+from flows.store import releases_of
 from tasks.preprocess import Preprocess
 
 BARE = Path(__file__).with_name("bare_score.py")
@@ -45,6 +49,18 @@ import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
+
+
+@contextmanager
+def a_release(pack: Path, release: Path | None, weights: Path | None) -> Iterator[Path]:
+    """The release that is named, or one that `graft adapt` makes from the pack."""
+    if release is not None or weights is None:
+        yield (release or Path()).resolve()
+        return
+    with fresh_workspace() as made:
+        made.adapt(Setting(pack, weights.resolve()))
+        (found,) = releases_of(made.root / "releases")
+        yield found
 
 
 def score_command(table: Path, output: Path, release: Path) -> list[object]:
@@ -149,12 +165,16 @@ def memory_table(photos: Sequence[Path], folder: Path, release: Path, repeats: i
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("pack", type=Path)
-    parser.add_argument("release", type=Path)
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--weights", type=Path, help="of mobilenet_v2; a release is made with them")
+    chosen.add_argument("--release", type=Path, help="a release's folder")
     parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4, 16], help="of the bare loop")
     asked = parser.parse_args()
-    load, pack = load_now(), asked.pack.resolve()
-    what, tables = measure(pack, asked.release.resolve(), asked.rounds, asked.repeats, asked.batch)
+    pack = asked.pack.resolve()
+    with a_release(pack, asked.release, asked.weights) as release:
+        load = load_now()
+        what, tables = measure(pack, release, asked.rounds, asked.repeats, asked.batch)
     text = f"{conditions(asked.rounds, load)} {pack.name}, {what}\n\n{tables}"
     keep_section("score", text, asked.results)
     print(text)

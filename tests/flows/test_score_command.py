@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from registry_scene import Scene, make_scene
 from scoring_scene import make_photos, make_table, rows_of
 from small_release import make_release
 
+from flows.score_command import _watch
 from flows.score_run import ScoreRequest, score_here, summary
 from flows.store import stored_release
 from tasks.batch_scoring.scoring import Watch
@@ -99,6 +101,36 @@ def test_the_settings_of_the_server_count(scene: Scene) -> None:
     tally = asked(scene).tally
     assert (tally.scored, tally.failed) == (3, 0)
     assert tally.abstained == sum(row["probability"] < 1.0 for row in rows_of(scene.folder / "scores.parquet"))
+
+
+def test_a_signature_is_asked_for_where_servers_ask_for_one(scene: Scene) -> None:
+    version = scene.publish(1)
+    scene.promote("v1")
+    (scene.root / "params.yaml").write_text("schema_version: 2\nserve:\n  verify_key: trusted.pem\n")
+    for more in ({}, {"version": "v1"}, {"release": stored_release(scene.store, version.manifest_sha256)}):
+        with pytest.raises(ReleaseError, match=r"not signed|trusted\.pem"):
+            asked(scene, **more)
+
+
+def test_a_person_sees_how_many_are_listed_and_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GRAFT_RUN_ID", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    watch = _watch()
+    watch.listed(10_000)
+    watch.done(4, 10)
+    watch.done(10, 10)
+    shown = capsys.readouterr().err
+    assert "listing   10000" in shown
+    assert shown.endswith(f"score     [{'#' * 30}] 10/10\n")
+
+
+def test_nothing_is_drawn_into_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = _watch()
+    watch.listed(10_000)
+    watch.done(10, 10)
+    assert capsys.readouterr().err == ""
 
 
 def test_one_json_object_and_the_exit_code_say_how_it_ended(scene: Scene) -> None:
