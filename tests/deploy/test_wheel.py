@@ -86,6 +86,8 @@ def test_what_comes_with_the_wheel_is_what_the_lock_names(bare: Bare) -> None:
     assert found.pop("graft")
     assert found == pins(REPOSITORY / "deploy" / "requirements.lock")
     assert found.keys().isdisjoint({"torch", "prefect", "dvc", "great-expectations", "triton", "pandas", "pyarrow"})
+    checked = pip("--python", bare.python, "check")
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_the_wheel_alone_serves(bare: Bare, tmp_path: Path) -> None:
