@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from deploy.admission import Uploads
 from deploy.auth import TokenGuard
 from deploy.faults import Fault
-from deploy.refusals import INFER_ROUTE, PREDICT_ROUTE, ReadyRefusal
+from deploy.refusals import INFER_ROUTE, PREDICT_ROUTE, VERSION_ROUTE, ReadyRefusal, route_of
 from deploy.worker import Worker
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Connections(ServerState):
         self._guard, self._open_paths = guard, open_paths
         self._ready = {
             route: ReadyRefusal(route, serve.retry_after_seconds, self.most_head_bytes, self.most_body_bytes)
-            for route in (PREDICT_ROUTE, INFER_ROUTE)
+            for route in (PREDICT_ROUTE, INFER_ROUTE, VERSION_ROUTE)
         }
         self.tick()
 
@@ -83,10 +83,7 @@ class Connections(ServerState):
         """The ready-made 503 of an inference request; None for any other, and where a token must be looked at."""
         if method != b"POST" or not self._guard.open:
             return None
-        path = url.partition(b"?")[0]
-        if path == b"/predict":
-            return self._ready[PREDICT_ROUTE]
-        return self._ready[INFER_ROUTE] if path.startswith(b"/v2/models/") and path.endswith(b"/infer") else None
+        return self._ready.get(route_of("POST", url.partition(b"?")[0].decode("latin-1")))
 
     def token_fault(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Fault | None:
         """401 where the server wants a token that these headers do not hold."""

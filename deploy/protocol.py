@@ -292,4 +292,5 @@ class GuardedProtocol(TimedProtocol):
             content.append(bytes(reply.body))
         self.transport.write(b"".join(content))
         seconds = time.perf_counter() - scope["began"] if scope else 0.0
-        self.server_state.refused(fault, refusals.route_of(scope) if scope else UNMATCHED, seconds)
+        route = refusals.route_of(scope["method"], scope["path"]) if scope else UNMATCHED
+        self.server_state.refused(fault, route, seconds)

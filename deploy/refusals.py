@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -14,7 +14,8 @@ from deploy.faults import Fault, fault_of, fault_reply
 from deploy.middleware import UNMATCHED
 
 PREDICT_ROUTE = "/predict"
-INFER_ROUTE = "/v2/models/{model}/infer"
+INFER_ROUTE = "/v2/models/{model_name}/infer"
+VERSION_ROUTE = "/v2/models/{model_name}/versions/{model_version}/infer"
 _PLACE = "0" * 32
 """Where a request id goes, as long as those that the server makes."""
 _UNCOMMON = frozenset({b"x-request-id", b"transfer-encoding", b"expect"})
@@ -49,11 +50,17 @@ def malformed(part: Literal["header", "body"]) -> Fault:
     return Fault(400, "bad_request", f"the request's {what}", part)
 
 
-def route_of(scope: Any) -> str:
-    """The pattern under which a refused request is counted; never a path that a client chose."""
-    if not is_inference(scope["method"], scope["path"]):
+def route_of(method: str, path: str) -> str:
+    """The pattern under which a refused request is counted; never a path that a client chose.
+
+    >>> route_of("POST", "/v2/models/dogs/infer"), route_of("GET", "/secret")
+    ('/v2/models/{model_name}/infer', 'unmatched')
+    """
+    if not is_inference(method, path):
         return UNMATCHED
-    return PREDICT_ROUTE if scope["path"] == PREDICT_ROUTE else INFER_ROUTE
+    if path == PREDICT_ROUTE:
+        return PREDICT_ROUTE
+    return VERSION_ROUTE if "/versions/" in path else INFER_ROUTE
 
 
 class ReadyRefusal:

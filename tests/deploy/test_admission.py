@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
+from app_scene import app_of
+from asgi_client import asking
 from protocol_scene import Client, ProtocolScene, SmallApp, protocol_scene, wait_until
 
 from deploy.admission import Admission, Uploads, is_inference
+from deploy.refusals import route_of
 
 
 class Body:
@@ -64,6 +68,13 @@ def test_a_body_alone_is_bounded_by_its_own_limit_only() -> None:
 )
 def test_only_inference_needs_a_slot(method: str, path: str, needs: bool) -> None:
     assert is_inference(method, path) is needs
+
+
+def test_refused_requests_are_counted_under_the_routes_of_the_application(release_template: Path) -> None:
+    with asking(app_of(release_template)) as client:
+        documented = client.get("/openapi.json").json["paths"]
+    for path in ("/predict", "/v2/models/dogs/infer", "/v2/models/dogs/versions/3/infer"):
+        assert route_of("POST", path) in documented
 
 
 def fill(scene: ProtocolScene) -> list[Client]:
