@@ -14,11 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
+from scoring_scene import make_photos
 from server_desk import ServerDesk, make_server_desk, waited
 
 from tasks.workspace import STAGES
@@ -182,6 +185,30 @@ def test_a_run_of_the_form_is_released_with_its_artifacts_and_leaves_the_checkou
     assert [folder for folder in (server.desk.root / ".graft" / "worktrees").iterdir() if folder.is_dir()] == []
     (branch,) = server.git("for-each-ref", "--format=%(refname:short)", "refs/heads/graft/run").splitlines()
     assert branch.endswith(released["id"][:8])
+
+
+@pytest.mark.slow
+def test_a_folder_is_scored_by_a_version_with_what_is_seen_on_its_page(
+    server: ServerDesk, released: dict[str, Any], tmp_path: Path
+) -> None:
+    photos, output = tmp_path / "photos", tmp_path / "scores.parquet"
+    make_photos(photos, 6)
+    (photos / "bad.jpg").write_text("no picture")
+    parameters = {"source": str(photos), "output": str(output)}
+    status, run = server.begin("score/score", **parameters, version="v1")
+    assert status == 201, run
+    state = server.ended(run["id"], 120)
+    assert (state["type"], state["name"]) == ("COMPLETED", "Completed"), (state, server.log("worker"))
+    assert f"{output}: " in state["message"]
+    assert {"score-progress", "score-errors"} <= set(server.artifacts(run["id"]))
+    table = pq.ParquetFile(output)
+    assert table.metadata.metadata[b"graft_version"] == b"v1"
+    assert table.metadata.num_rows == 7
+    assert server.git("status", "--porcelain") == ""
+    status, _ = server.begin("score/score", **parameters, threads=-1)
+    assert status == 409, "the form is judged by the server"
+    unknown = server.begin("score/score", **parameters, version="v7")[1]["id"]
+    assert "no version v7" in server.ended(unknown, 120)["message"]
 
 
 @pytest.mark.slow
