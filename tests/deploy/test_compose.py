@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from deployment_files import DEPLOY, longest_end_seconds, served_settings
 from ruamel.yaml import YAML
+from serving_scene import pins
 
 COMPOSE = DEPLOY / "compose.yaml"
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?])([^}]*))?\}")
@@ -87,6 +88,11 @@ def test_the_server_takes_what_it_is_told_and_is_given_the_time_to_end() -> None
     assert float(server["stop_grace_period"].removesuffix("s")) >= longest_end_seconds(server["environment"])
     assert server["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
     assert f":{settings.serve.port}" in server["ports"][0]
+
+
+def test_runs_and_their_server_speak_the_same_prefect() -> None:
+    locked = pins(DEPLOY.parent / "requirements.lock")["prefect"]
+    assert SERVICES["prefect"]["image"] == f"prefecthq/prefect:{'.'.join(locked.split('.')[:2])}-python3.11"
 
 
 def test_objects_identities_are_json_whatever_the_keys_are() -> None:

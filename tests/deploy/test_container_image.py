@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ def test_the_builder_sees_what_is_copied_and_no_data_and_no_key(name: str) -> No
             for source in rest.split()[:-1]:
                 assert source.partition("/")[0] in shown, source
                 assert (REPOSITORY / source).exists(), source
+
+
+def test_the_version_is_the_project_s_wherever_it_stands() -> None:
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    assert ("ARG", f"VERSION={version}") in instructions()
+    for name in ("deploy/kubernetes/server.yaml", "docs/serving.md"):
+        found = re.findall(r"graft-(?:serve:)?(\d+\.\d+\.\d+)", (REPOSITORY / name).read_text(encoding="utf-8"))
+        assert set(found) == {version}, name
 
 
 def test_its_variables_are_settings_that_a_server_knows() -> None:

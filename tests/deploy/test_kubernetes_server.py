@@ -40,6 +40,7 @@ def test_every_kind_is_there_and_all_mean_the_same_pods() -> None:
     assert BY_KIND["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == LABELS
     target = BY_KIND["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
     assert target["name"] == BY_KIND["Deployment"]["metadata"]["name"]
+    assert "replicas" not in BY_KIND["Deployment"]["spec"], "the autoscaler owns it"
     monitor = YAML(typ="safe").load((DEPLOY / "kubernetes" / "monitoring.yaml").read_text())
     assert monitor["spec"]["selector"]["matchLabels"] == LABELS
 
