@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -218,20 +220,68 @@ def test_the_bytes_that_wait_for_it_are_bounded(live: Model, tmp_path: Path, mon
     wide = load_model(make_release(tmp_path / "wide", seed=3, crop=48), "3")
     data = photo(1, kind="PNG")
     monkeypatch.setattr(shadow_module, "MOST_BYTES", 3 * len(data))
-    engine = Engine(live, ServeParams(), Metrics())
-    engine.idle.clear()
 
-    async def scene() -> None:
-        await engine.start()
+    async def scene(engine: Engine) -> None:
         engine.shadow.take_over(wide)
-        engine.admitted += 1  # As if somebody waited all the time.
-        for _ in range(8):
-            await engine.answer(data)
-        engine.admitted -= 1
-        assert engine.shadow.view().dropped == 5
-        await engine.stop()
+        for dropped in (5, 10):
+            engine.idle.clear()
+            engine.admitted += 1  # As if somebody waited all the time.
+            for _ in range(8):
+                await engine.answer(data)
+            assert engine.shadow.view().dropped == dropped
+            engine.admitted -= 1
+            engine.idle.set()
+            await compared(engine.shadow, 8 * dropped // 5)
 
-    asyncio.run(scene())
+    with_engine(live, scene)
+
+
+def test_of_a_large_request_only_the_images_that_wait_are_held(live: Model, other: Model) -> None:
+    async def scene(engine: Engine) -> None:
+        engine.shadow.take_over(other)
+        engine.idle.clear()
+        engine.admitted += 1
+        images = np.zeros((40, CROP, CROP, 3), np.uint8)
+        held = weakref.ref(images)
+        await engine.answer_many(images)
+        del images
+        gc.collect()
+        assert engine.shadow.view().dropped == 36
+        assert held() is None
+        engine.admitted -= 1
+
+    with_engine(live, scene, queue=64, shadow={"queue": 4})
+
+
+def test_what_a_shadow_that_was_replaced_says_late_is_not_kept(
+    live: Model, other: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = load_model(make_release(tmp_path / "third", seed=5), "3")
+    data = next(photo(seed) for seed in range(50) if label(live, photo(seed)) != label(other, photo(seed)))
+    run, hangs, release = Model.run, threading.Event(), threading.Event()
+
+    def hanging(model: Model, images: UInt8Image) -> Outputs:
+        if model is other:
+            hangs.set()
+            assert release.wait(60)
+        return run(model, images)
+
+    monkeypatch.setattr(Model, "run", hanging)
+
+    async def scene(engine: Engine) -> None:
+        engine.shadow.take_over(other)
+        await engine.answer(data)
+        await asyncio.to_thread(hangs.wait, 30)
+        engine.shadow.take_over(third)
+        release.set()
+        for seed in range(8):
+            await engine.answer(photo(seed))
+        await compared(engine.shadow, 8)
+        view = engine.shadow.view()
+        assert view.agreed + view.disagreed == 8
+        assert "2" not in {one.shadow.version for one in view.disagreements}
+
+    with_engine(live, scene)
 
 
 def test_another_shadow_begins_with_counts_of_its_own(live: Model, other: Model, tmp_path: Path) -> None:
