@@ -41,6 +41,13 @@ def working_folder(output: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def clear_working_folder(folder: Path) -> None:
+    """Remove all parts, those of earlier wishes among them; the lock stays held to the end of the run."""
+    for path in folder.iterdir():
+        if path.name != _LOCK:
+            shutil.rmtree(path)
+
+
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
     """A folder inside a working folder that is gone afterwards; one of a killed run goes first."""

@@ -18,7 +18,7 @@ from tasks.batch_scoring.columns import ScoreColumns
 from tasks.batch_scoring.entries import Entry
 from tasks.batch_scoring.listing import Listing, write_listing
 from tasks.batch_scoring.output import check_output, finished_tally, words_of, write_output
-from tasks.batch_scoring.parts import Parts, scratch_folder, working_folder
+from tasks.batch_scoring.parts import Parts, clear_working_folder, scratch_folder, working_folder
 from tasks.batch_scoring.sources import Source, find_source
 from tasks.digests import value_sha256
 from tasks.errors import DataError, counted
@@ -99,8 +99,11 @@ def score(wish: ScoreWish, servable: Servable, watch: Watch = Watch()) -> ScoreR
             computed = _score_missing(replace(listing, file=kept), parts, columns, answering, wish, watch)
             words = words_of(servable.digest, wish.version, servable.opened.labels)
             tally = write_output(wish.output, parts, key, words, left_out)
-            shutil.rmtree(folder)
+            clear_working_folder(folder)
             state = SCORED
+        else:
+            # A run that was killed between the output's rename and its last act leaves its parts.
+            shutil.rmtree(folder / key[:32], ignore_errors=True)
     return ScoreReport(
         state=state,
         output=str(wish.output),

@@ -16,7 +16,7 @@ from small_release import photo
 
 from tasks.batch_scoring import output as outputs
 from tasks.batch_scoring import scoring
-from tasks.batch_scoring.parts import working_folder
+from tasks.batch_scoring.parts import clear_working_folder, working_folder
 from tasks.batch_scoring.scoring import Watch
 from tasks.errors import StageInputError, WorkspaceError
 from tasks.servable import Servable
@@ -48,6 +48,10 @@ def stop_after(rows: int) -> Watch:
             raise Stopped
 
     return Watch(done=done)
+
+
+def die(*_: object) -> None:
+    raise Stopped
 
 
 def working(output: Path) -> Path:
@@ -185,15 +189,43 @@ def test_two_runs_of_one_output_do_not_meet(release: Servable, tmp_path: Path) -
     assert scored(tmp_path / "photos", output, release).state == "scored"
 
 
+def test_the_lock_is_held_until_nothing_of_the_run_is_left(
+    release: Servable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second run could begin in a folder that the first is still removing."""
+    make_photos(tmp_path / "photos", 1)
+    output, seen = tmp_path / "scores.parquet", []
+
+    def cleared(folder: Path) -> None:
+        clear_working_folder(folder)
+        with pytest.raises(WorkspaceError), working_folder(output):
+            pass
+        seen.append([path.name for path in folder.iterdir()])
+
+    monkeypatch.setattr(scoring, "clear_working_folder", cleared)
+    scored(tmp_path / "photos", output, release)
+    assert seen == [["lock"]]
+    assert not working(output).exists()
+
+
+def test_a_run_that_dies_when_its_output_is_there_leaves_nothing_for_long(
+    release: Servable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_photos(tmp_path / "photos", 3)
+    output = tmp_path / "scores.parquet"
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(scoring, "clear_working_folder", die)
+        scored(tmp_path / "photos", output, release)
+    assert parts(output)
+    assert scored(tmp_path / "photos", output, release).state == "unchanged"
+    assert not working(output).exists()
+
+
 def test_a_run_that_dies_while_it_puts_parts_together_computes_nothing_again(
     release: Servable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_photos(tmp_path / "photos", 20)
     output = tmp_path / "scores.parquet"
-
-    def die(*_: object) -> None:
-        raise Stopped
-
     with monkeypatch.context() as patched:
         patched.setattr(outputs, "_with", die)
         with pytest.raises(Stopped):
