@@ -213,9 +213,10 @@ def test_a_run_that_dies_when_its_output_is_there_leaves_nothing_for_long(
 ) -> None:
     make_photos(tmp_path / "photos", 3)
     output = tmp_path / "scores.parquet"
-    with monkeypatch.context() as patched, pytest.raises(Stopped):
+    with monkeypatch.context() as patched:
         patched.setattr(scoring, "clear_working_folder", die)
-        scored(tmp_path / "photos", output, release)
+        with pytest.raises(Stopped):
+            scored(tmp_path / "photos", output, release)
     assert parts(output)
     assert scored(tmp_path / "photos", output, release).state == "unchanged"
     assert not working(output).exists()
