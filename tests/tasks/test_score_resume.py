@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scoring_scene import make_photos, make_table, rows_of, scored, servable
 from small_release import photo
 
 from tasks.batch_scoring import output as outputs
+from tasks.batch_scoring import parts as written_parts
 from tasks.batch_scoring import scoring
 from tasks.batch_scoring.parts import clear_working_folder, working_folder
 from tasks.batch_scoring.scoring import Watch
-from tasks.errors import StageInputError, WorkspaceError
+from tasks.errors import StageInputError, WorkspaceError, full_disk
 from tasks.servable import Servable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -234,6 +239,35 @@ def test_a_run_that_dies_while_it_puts_parts_together_computes_nothing_again(
     assert not output.exists()
     report = scored(tmp_path / "photos", output, release)
     assert (report.state, report.computed, report.tally.items) == ("scored", 0, 20)
+
+
+@pytest.mark.parametrize("when", ["a part", "the output"])
+def test_a_full_disk_is_named_and_what_was_done_counts(
+    release: Servable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    make_photos(tmp_path / "photos", 20)
+    output, written = tmp_path / "scores.parquet", []
+
+    def full(table: pa.Table, file: Path, **more: Any) -> None:
+        written.append(file)
+        if when == "a part" and len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        pq.write_table(table, file, **more)
+
+    class FullWriter(pq.ParquetWriter):  # type: ignore[misc]
+        def write_table(self, *_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(written_parts, "pq", SimpleNamespace(**{**vars(pq), "write_table": full}))
+        if when == "the output":
+            patched.setattr(outputs, "pq", SimpleNamespace(**{**vars(pq), "ParquetWriter": FullWriter}))
+        with pytest.raises(OSError, match="No space left") as raised:
+            scored(tmp_path / "photos", output, release)
+    assert "no space left on the disk of" in str(full_disk(raised.value))
+    assert not output.exists()
+    assert scored(tmp_path / "photos", output, release).computed == {"a part": 12, "the output": 0}[when]
+    assert not working(output).exists()
 
 
 ROWS = 1500
