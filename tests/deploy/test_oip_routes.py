@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,6 +30,9 @@ from oip_scene import (
 from small_release import make_release
 
 from deploy.model import Model, load_model
+from deploy.oip import infer
+from deploy.oip.infer import SMALL_JSON
+from deploy.oip.request import parse_request
 from deploy.worker import Worker
 
 CROP = 32
@@ -213,10 +217,36 @@ def test_an_image_that_cannot_be_read_is_named_by_its_place(client: TestClient) 
 def test_a_large_request_is_read_beside_the_event_loop_and_answered(client: TestClient) -> None:
     values = pixels(4, CROP, seed=9)
     body = request_body(image_input(values))
-    assert len(body) > 32_768
+    assert len(body) > SMALL_JSON
     reply = client.post(INFER, content=body)
     assert reply.json()["outputs"][0]["shape"] == [4, 3]
     assert client.post(INFER, content=body.replace(b"0]", b"x]", 1)).status_code == 400
+
+
+def test_nobody_waits_for_a_large_request_that_is_being_read(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, statuses = threading.Event(), threading.Event(), list[int]()
+    large, middling = (request_body(image_input(pixels(count, CROP, 3))) for count in (4, 2))
+    small = binary_body("image", (1, CROP, CROP, 3), b"7" * 3072)
+
+    def held(body: bytes, *rest: Any) -> Any:
+        if len(body) == len(large):
+            begun.set()
+            assert go_on.wait(60)
+        return parse_request(body, *rest)
+
+    monkeypatch.setattr(infer, "parse_request", held)
+    monkeypatch.setattr(infer, "LARGE_BODY", len(large) - 1)
+    asking = threading.Thread(target=lambda: statuses.append(client.post(INFER, content=large).status_code))
+    asking.start()
+    assert begun.wait(60)
+    assert client.post(INFER, content=middling).status_code == 200
+    assert infer_binary(client, *small).status_code == 200
+    assert statuses == []
+    go_on.set()
+    asking.join(60)
+    assert statuses == [200]
 
 
 def test_images_are_counted_against_the_queue(client: TestClient, worker: Worker) -> None:
