@@ -33,6 +33,10 @@ def working_folder(output: Path) -> Iterator[Path]:
     lock = _locked(folder, output)
     try:
         yield folder
+    except OSError as err:
+        # What a full disk says at a flush names no file.
+        err.filename = err.filename or str(output)
+        raise
     finally:
         with suppress(OSError):
             if [path.name for path in folder.iterdir()] == [_LOCK]:
