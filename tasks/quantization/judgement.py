@@ -99,12 +99,13 @@ def judge_answers(basis: Basis, probabilities: FloatMatrix, params: Params) -> J
     Args:
         probabilities: (test items, classes) in the order of `basis.gated` and of its labels.
     """
-    report = evaluation_with(basis, probabilities, params)
-    predicted = probabilities.argmax(axis=1).astype(np.int64)
+    finite = bool(np.isfinite(probabilities).all())
+    answers = probabilities if finite else np.nan_to_num(probabilities, nan=0.0, posinf=0.0, neginf=0.0)
+    report = evaluation_with(basis, answers, params)
+    predicted = answers.argmax(axis=1).astype(np.int64)
     rules, level = list(judge(report, params.gate)), 1 - 2 * params.export.int8.alpha
-    faults = [rule.reason for rule in rules if not rule.passed]
-    if not np.isfinite(probabilities).all():
-        faults.append("some of its probabilities are not numbers")
+    faults = [] if finite else ["some of its probabilities are not numbers"]
+    faults += [rule.reason for rule in rules if not rule.passed]
     champion, fault = _against_champion(basis, report, params)
     counts = paired_counts(predicted == basis.actual, basis.predicted == basis.actual)
     return Judgement(

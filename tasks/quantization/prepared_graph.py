@@ -52,6 +52,7 @@ def prepared_graph(model: bytes) -> PreparedGraph:
         quant_pre_process(str(before), str(after), skip_symbolic_shape=True)
         prepared = onnx.load(after)
     _name_nodes(prepared)
+    _keep_used_domains(prepared)
     nodes = list(prepared.graph.node)
     constants = {tensor.name for tensor in prepared.graph.initializer}
     places = [place for place, node in enumerate(nodes) if _has_weights(node, constants) and node.name != HEAD]
@@ -68,6 +69,14 @@ def prepared_graph(model: bytes) -> PreparedGraph:
 def _has_weights(node: Any, constants: set[str]) -> bool:
     """Two activations that are multiplied, as in attention, are no weights, but are quantised with their neighbours."""
     return node.op_type in WEIGHTED and any(name in constants for name in list(node.input)[1:2])
+
+
+def _keep_used_domains(model: Any) -> None:
+    """ONNX Runtime names every domain that it knows in a graph that it optimised; other runtimes refuse some."""
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
 
 
 def _name_nodes(model: Any) -> None:

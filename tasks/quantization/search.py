@@ -113,10 +113,7 @@ def fell_back(
     report = QuantizationReport(
         requested=params.export.precision, released="fp32", quantization=quantization, variants=variants or []
     )
-    say(
-        "\n".join(["export: no int8 model is released, but the fp32 model", *(f"  {why}" for why in reasons)]),
-        "warning",
-    )
+    say("\n".join(["export: fp32 is released, for no int8 model earned its place", *reasons]), "warning")
     latencies = built.latencies if built else None
     return Quantized(model, basis.evaluation, PREDICTIONS.empty_table(), report, latencies)
 
