@@ -102,6 +102,17 @@ def test_the_wheel_alone_serves(bare: Bare, tmp_path: Path) -> None:
         assert answer["predictions"] == server.predict(photo(1))["predictions"]
 
 
+def test_the_command_serves_there_and_says_what_the_pipeline_needs(bare: Bare, tmp_path: Path) -> None:
+    release, command = make_release(tmp_path / "release"), str(bare.folder / "bin" / "graft")
+    with serving(tmp_path, "--release", str(release), command=(command, "serve")) as server:
+        server.predict(photo())
+    assert server.code == 0
+    done = subprocess.run([command, "adapt"], env=bare_environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "pip install 'graft[pipeline]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_images_own_commands_work_there(bare: Bare, store: Path, tmp_path: Path) -> None:
     """ENTRYPOINT, HEALTHCHECK and ENV of deploy/Dockerfile, with the store where it mounts it."""
     lines = (REPOSITORY / "deploy" / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
