@@ -21,8 +21,9 @@ def values(unit: Path, key: str) -> list[str]:
 
 
 def variables(unit: Path) -> dict[str, str]:
-    """As systemd sets them: it puts the credentials' folder in the place of %d."""
-    lines = [line.replace("%d", "/run/credentials/graft") for line in values(unit, "Environment")]
+    """As systemd sets them: with the folders of credentials and of state in the place of %d and %S."""
+    told = values(unit, "Environment")
+    lines = [line.replace("%d", "/run/credentials/graft").replace("%S", "/var/lib") for line in told]
     words = [word for line in lines for word in shlex.split(line)]
     return {name: value for name, _, value in (word.partition("=") for word in words)}
 
@@ -82,7 +83,9 @@ def test_systemd_rates_the_server_as_hardly_exposed() -> None:
 def test_the_server_is_told_settings_that_it_knows_and_ends_in_time() -> None:
     unit = DEPLOY / "systemd" / "graft-server.service"
     told = {name: value for name, value in variables(unit).items() if name.startswith("GRAFT_")}
-    assert served_settings(told).serve.token_file
+    settings = served_settings(told).serve
+    assert settings.token_file
+    assert settings.capture.folder == f"/var/lib/{values(unit, 'StateDirectory')[0]}"
     assert float(values(unit, "TimeoutStopSec")[0]) >= longest_end_seconds(told)
     assert values(unit, "KillMode") == ["mixed"]
     (command,) = values(unit, "ExecStart")
