@@ -18,7 +18,6 @@ from tasks.decoding_memory import room_to_read
 from tasks.digests import bytes_sha256
 from tasks.errors import ReleaseError
 from tasks.modalities.images import has_several_frames
-from tasks.modalities.libtiff import silence_libtiff
 from tasks.modalities.reading import UnreadableFile, read_regular
 from tasks.opened_release import FloatMatrix, OpenedRelease
 from tasks.params.serve import ServeLimits
@@ -127,7 +126,6 @@ def answered(
         work: pieces of some entries (`BATCH`), each with a mark that comes back with its answers.
         threads: 0 takes every core.
     """
-    silence_libtiff()
     workers = worker_threads(threads)
     waiting: deque[tuple[Mark, list[Entry], Future[Answers]]] = deque()
     pool = ThreadPoolExecutor(workers, "score")
