@@ -57,8 +57,8 @@ class Acceptor:
         return len(self._connections.connections) + len(self._opening)
 
     def accept_waiting(self) -> None:
-        """Take what the kernel holds now."""
-        while not self._stopped and self._accept():
+        """Take all that the kernel holds now, beyond the limit too: it would be reset when the socket is closed."""
+        while not self._stopped and self._accept(limited=False):
             pass
 
     def _count(self) -> None:
@@ -84,11 +84,14 @@ class Acceptor:
             self._loop.add_reader(self._sock.fileno(), self._readable)
             self._accept()
 
-    def _accept(self) -> bool:
+    def _accept(self, limited: bool = True) -> bool:
         """Take one connection; False when there is none, or no room."""
-        if self.open >= self._connections.limits.connections and not self._connections.close_an_idle_one():
-            self._hold()
-            return False
+        goes = None
+        if limited and self.open >= self._connections.limits.connections:
+            goes = self._connections.longest_idle()
+            if goes is None:
+                self._hold()
+                return False
         try:
             taken, _ = self._sock.accept()
         except (BlockingIOError, InterruptedError):
@@ -101,6 +104,8 @@ class Acceptor:
             self._connections.metrics.rejected("connections")
             self._hold()
             return False
+        if goes is not None:
+            goes.close()
         taken.setblocking(False)
         with suppress(OSError):
             taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

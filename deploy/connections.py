@@ -105,9 +105,7 @@ class Connections(ServerState):
         """A connection ended."""
         self.on_lost()
 
-    def close_an_idle_one(self) -> bool:
-        """Make room: end a connection between two requests; False where there is none."""
-        idle = next((one for one in self.connections if one.is_idle), None)
-        if idle is not None:
-            idle.close()
-        return idle is not None
+    def longest_idle(self) -> TimedProtocol | None:
+        """The connection that has waited longest for another request."""
+        idle = [(since, id(one), one) for one in self.connections if (since := one.idle_since) is not None]
+        return min(idle)[2] if idle else None

@@ -75,6 +75,13 @@ class TimedProtocol(HttpToolsProtocol):
         """No request has begun to come, and none is being answered."""
         return self._turn is None and self._reading != "body" and self._head_bytes == 0 and not self._lingering
 
+    @property
+    def idle_since(self) -> float | None:
+        """When it began to wait for another request; None while it does not, also before the first."""
+        if self._owed is None or self._owed[0] != "idle" or self.transport.is_closing():
+            return None
+        return self._due_at - self.server_state.seconds["idle"]
+
     def check(self, now: float) -> None:
         """Called by the sweep: end what is overdue."""
         if self._take_by is not None and now >= self._take_by:
@@ -143,8 +150,8 @@ class TimedProtocol(HttpToolsProtocol):
                 cycle.keep_alive = False
 
     def close_if_idle(self) -> None:
-        """Close unless a request has begun to come."""
-        if self._lingering or self.is_idle:
+        """Close unless a request has begun to come, or a refusal is being taken."""
+        if self.is_idle:
             self.close()
 
     def close(self) -> None:

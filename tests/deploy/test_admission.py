@@ -103,6 +103,25 @@ def test_beyond_the_slots_a_request_is_refused_by_its_headers_and_the_others_are
         assert [client.reply().status for client in clients] == [200, 200]
 
 
+def test_the_ready_made_refusal_differs_from_any_other_only_by_its_id() -> None:
+    with protocol_scene() as scene:
+        fill(scene)
+        client = scene.client()
+        for path in ("/predict", "/v2/models/dogs/infer", "/v2/models/dogs/versions/3/infer"):
+            client.post(b"body", path)
+            ready = client.reply()
+            client.post(b"body", path, headers="X-Request-Id: mine\r\n")  # never ready-made
+            made = client.reply()
+            ready_id, made_id = ready.headers.pop("x-request-id"), made.headers.pop("x-request-id")
+            assert (len(ready_id), made_id) == (32, "mine")
+            assert ready.body.replace(ready_id.encode(), b"mine") == made.body
+            for reply in (ready, made):
+                assert int(reply.headers.pop("content-length")) == len(reply.body)
+                reply.headers.pop("date")
+            assert ready.headers == made.headers
+        assert scene.rejected("overloaded") == 6
+
+
 def test_a_refused_client_that_sends_its_body_all_the_same_keeps_its_connection() -> None:
     with protocol_scene() as scene:
         clients, late = fill(scene), scene.client()

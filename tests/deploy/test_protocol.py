@@ -300,6 +300,24 @@ def test_a_connection_between_requests_makes_room_for_a_new_one() -> None:
         assert first.ended() == b""
 
 
+def test_the_connection_that_waited_longest_makes_room_and_a_new_one_never() -> None:
+    with protocol_scene(connections=3, idle_seconds=60.0) as scene:
+        older, newer = scene.client(), scene.client()
+        for client in (older, newer):
+            client.send(GET)
+            assert client.reply().status == 200
+            time.sleep(0.02)
+        fresh = scene.client()
+        wait_until(lambda: len(scene.connections.connections) == 3)
+        another = scene.client()
+        another.send(GET)
+        assert another.reply().status == 200
+        assert older.ended() == b""
+        for client in (newer, fresh):
+            client.send(GET)
+            assert client.reply().status == 200
+
+
 def test_150_slow_and_half_open_clients_are_closed_while_others_are_served() -> None:
     starts = [
         b"",
