@@ -88,6 +88,7 @@ class Follower:
         self._store, self._file, self._load, self._clock = store, store / name, load, clock
         self._pause_seconds = pause_seconds
         self._stamp: tuple[int, ...] | None = None
+        self._told = ""
         self._pointer: ProdPointer | None = None
         self._refusal: _Refusal | None = None
 
@@ -95,7 +96,7 @@ class Follower:
         """What the pointer names now, read where the file is another than at the last look; None: there is none.
 
         Raises:
-            UnreadablePointer: once for each state of the file.
+            UnreadablePointer: once for each reason; what could not be read is read again at every look.
         """
         try:
             found = self._file.stat()
@@ -107,9 +108,14 @@ class Follower:
             self._pointer = None
             try:
                 self._pointer = read_pointer(self._file)
-            except UnreadablePointer:
+                self._told = ""
+            except UnreadablePointer as err:
                 self._pointer = earlier
-                raise
+                if _may_pass(err):
+                    self._stamp = None
+                if str(err) != self._told:
+                    self._told = str(err)
+                    raise
         return self._pointer
 
     def change(self, pointer: ProdPointer) -> Model | None:

@@ -171,6 +171,28 @@ def test_an_unreadable_pointer_is_told_once_and_what_it_named_stays(watched: Wat
     assert watched.tries == 1
 
 
+def test_a_disk_that_falters_while_the_pointer_is_read_delays_a_change_and_loses_none(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert watched.look()
+    point(watched.store, add_release(watched.store, 1), 2)
+    read_bytes = Path.read_bytes
+
+    def failing(file: Path) -> bytes:
+        if file.name == "prod":
+            raise OSError(116, "Stale file handle")
+        return read_bytes(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", failing)
+        with pytest.raises(UnreadablePointer, match="Stale file handle"):
+            watched.look()
+        assert [watched.look() for _ in range(3)] == [None] * 3
+    model = watched.look()
+    assert model is not None
+    assert model.version == "2"
+
+
 @pytest.mark.parametrize("kind", ["fifo", "folder", "large", "foreign"])
 def test_what_is_no_pointer_is_not_read(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "prod"
