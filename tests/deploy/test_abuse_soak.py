@@ -1,4 +1,4 @@
-"""A long mixed load with reloads: memory, descriptors and threads stay flat. GRAFT_SOAK_MINUTES sets how long."""
+"""A long mixed load with reloads, a shadow and captures holds no more at its end; GRAFT_SOAK_MINUTES sets how long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 
 import numpy as np
@@ -71,27 +71,30 @@ class Soak:
 
     def requests(self) -> Iterator[Hostile]:
         """Two sound requests for a spoilt one, until the time is over."""
-        sound = sound_requests(MODEL, CROP)
+        sound = cycle(sound_requests(MODEL, CROP))
         for number in count():
             if time.monotonic() > self.until:
                 return
-            yield hostile(number, MODEL, CROP) if number % 3 == 0 else sound[number % len(sound)]
+            yield hostile(number, MODEL, CROP) if number % 3 == 0 else next(sound)
 
     def load(self) -> None:
         self.outcomes = send_all(self.server.host, self.server.port, self.requests(), connections=6)
 
     def run(self) -> None:
-        loading = threading.Thread(target=self.load)
+        loading = threading.Thread(target=self.load, daemon=True)
         loading.start()
         while time.monotonic() < self.until:
             self.course.sample(self.server)
             self.reload()
             time.sleep(self.pause)
-        loading.join()
+        loading.join(2 * PATIENCE)
+        assert not loading.is_alive(), "requests hang"
 
     def reload(self) -> None:
         version = self.reloads + 2
         point(self.store, self.digests[version % len(self.digests)], version)
+        if version % 5 == 0:
+            point(self.store, self.digests[version // 5 % len(self.digests)], version, pointer="shadow")
         patience = time.monotonic() + PATIENCE
         while version_served(self.server) != str(version):
             assert time.monotonic() < patience, f"version {version} is not served"
@@ -103,8 +106,14 @@ def prove(tmp_path: Path, minutes: float) -> None:
     store = make_store(tmp_path / "store")
     digests = [add_release(store, seed) for seed in (1, 2, 3)]
     limits = ["body_mb=1", "max_pixels=1000000", "header_seconds=2", "body_seconds=2"]
-    options = [argument for one in limits for argument in ("--set", f"serve.limits.{one}")]
-    with running_server("--store", str(store), "--set", "serve.watch_seconds=0.2", *options, folder=tmp_path) as server:
+    serve = [
+        *(f"limits.{one}" for one in limits),
+        "watch_seconds=0.2",
+        "capture.share=0.2",
+        "capture.content=embeddings",
+    ]
+    options = [argument for one in serve for argument in ("--set", f"serve.{one}")]
+    with running_server("--store", str(store), *options, folder=tmp_path) as server:
         idle_files = server.open_files()
         soak = Soak(server, store, digests, minutes * 60)
         soak.run()
@@ -116,6 +125,7 @@ def prove(tmp_path: Path, minutes: float) -> None:
         assert soak.outcomes.statuses[200] > soak.outcomes.statuses.total() / 2
         assert errors_in(server.log_text()) == []
         assert soak.reloads >= 5
+        assert list((tmp_path / "captures").rglob("*.parquet*")), "nothing was captured"
         assert rises["resident_mb"] < GROWTH_MB
         assert rises["files"] < GROWTH_FILES
         assert rises["threads"] < GROWTH_FILES
