@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from deploy.faults import Fault
 from tasks.errors import ParamsError
 
 TOKEN = "GRAFT_SERVE_TOKEN"
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+"""What RFC 6750 lets a client send."""
 _Stamp = tuple[int, int, int]
 _logger = logging.getLogger(__name__)
 
@@ -20,7 +23,7 @@ class TokenGuard:
     """Compares in constant time; reads the file again when it changes, so that a token is renewed without a restart.
 
     The file holds one token a line: while clients change over, the old and the new one pass. A file that vanishes or
-    becomes empty lets nobody pass.
+    becomes empty, or whose lines are no tokens, lets nobody pass.
     """
 
     def __init__(self, file: Path | None = None, token: str | None = None) -> None:
@@ -34,13 +37,19 @@ class TokenGuard:
         self._digests: list[bytes] = []
         self.open = file is None and token is None
         if file is not None:
-            self._reread()
-            if not self._digests:
-                raise ParamsError(f"serve.token_file {file} holds no token or cannot be read: write one a line")
+            try:
+                self._stamp, self._digests = _stamp_of(file), _digests_of(file)
+            except OSError as err:
+                raise ParamsError(
+                    f"serve.token_file {file} cannot be read ({err.strerror}); write a token a line"
+                ) from err
+            except ValueError as err:
+                raise ParamsError(f"serve.token_file {file}: {err}") from err
         elif token is not None:
-            if not token.strip():
-                raise ParamsError(f"{TOKEN} is empty: give it a token, or unset it")
-            self._digests = [_digest(token.strip())]
+            try:
+                self._digests = [_digest(token.strip())]
+            except ValueError as err:
+                raise ParamsError(f"{TOKEN}: {err}; or unset it") from err
 
     @classmethod
     def of(cls, file: Path | None, environment: Mapping[str, str]) -> TokenGuard:
@@ -67,20 +76,45 @@ class TokenGuard:
     def _reread(self) -> None:
         assert self._file is not None
         try:
-            found = self._file.stat()
-            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
-            if stamp == self._stamp:
-                return
-            lines = self._file.read_text(encoding="utf-8").split()
+            stamp = _stamp_of(self._file)
+            if stamp != self._stamp:
+                self._digests = _digests_of(self._file)
+                self._stamp = stamp
         except (OSError, ValueError) as err:
             if self._digests:
                 _logger.error("token file cannot be read, nobody passes: %s", err)
             self._stamp, self._digests = None, []
-            return
-        self._stamp, self._digests = stamp, [_digest(line) for line in lines]
+
+
+def _stamp_of(file: Path) -> _Stamp:
+    found = file.stat()
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _digests_of(file: Path) -> list[bytes]:
+    """Of every token of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text, holds no token, or a line that is none.
+    """
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    tokens = [line.strip() for line in lines if line.strip()]
+    if not tokens:
+        raise ValueError("it holds no token; write one a line (`openssl rand -hex 24` makes one)")
+    return [_digest(token) for token in tokens]
 
 
 def _digest(token: str) -> bytes:
+    """sha256 of a token.
+
+    Raises:
+        ValueError: a client could not send it.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(
+            "a token is letters, figures and - . _ ~ + / =, without blanks (`openssl rand -hex 24` makes one)"
+        )
     return hashlib.sha256(token.encode()).digest()
 
 

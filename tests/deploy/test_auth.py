@@ -94,6 +94,18 @@ def test_a_server_does_not_start_with_a_token_that_is_none(tmp_path: Path) -> No
         TokenGuard.of(None, {TOKEN: " "})
 
 
+@pytest.mark.parametrize("text", ["my long pass phrase\n", "secret\n# renewed by Ann\n", "sécret\n"])
+def test_a_line_that_is_no_token_ends_the_start_and_lets_nobody_pass_later(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ParamsError, match=r"token_file .*: a token is letters, figures"):
+        TokenGuard(file)
+    replace(file, "secret\n")
+    guard = TokenGuard(file)
+    replace(file, text)
+    assert not any(passes(guard, f"Bearer {word}".encode()) for word in (*text.split(), text.strip()))
+
+
 @pytest.fixture
 def token_file(tmp_path: Path) -> Path:
     (tmp_path / "token").write_text("secret\n")
