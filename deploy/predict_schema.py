@@ -67,7 +67,14 @@ _REQUEST_ID = {
 def predict_operation(serve: ServeParams) -> dict[str, Any]:
     """The OpenAPI operation of POST /predict."""
     binary = {"type": "string", "format": "binary"}
-    form = {"type": "object", "required": ["file"], "additionalProperties": False, "properties": {"file": binary}}
+    form = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "description": "One file, whatever the field's name.",
+        "properties": {"file": binary},
+        "additionalProperties": binary,
+    }
     top_k = {"type": "integer", "minimum": 1, "maximum": 1000, "default": serve.top_k}
     return {
         "operationId": "predict",
