@@ -23,7 +23,7 @@ from flows.versions import register, version_name, versions
 from tasks.errors import WorkspaceError, did_you_mean
 from tasks.params import Params, PublishParams
 from tasks.release import MANIFEST, manifest_sha256
-from tasks.reports import EvaluationReport, Verdict
+from tasks.reports import Verdict
 from tasks.reports.manifest import Manifest
 from tasks.stage import say
 from tasks.workspace import Workspace
@@ -142,8 +142,7 @@ def _registered(workspace: Workspace, params: Params, wish: Wish, digest: str) -
 
 def _draft(workspace: Workspace, params: Params, wish: Wish, digest: str, in_place: bool) -> VersionRecord:
     """The record but for what depends on its number."""
-    evaluation, verdict = EvaluationReport.read(workspace.evaluation), Verdict.read(workspace.verdict).champion
-    manifest = Manifest.read(workspace.release / MANIFEST)
+    manifest, verdict = Manifest.read(workspace.release / MANIFEST), Verdict.read(workspace.verdict).champion
     return VersionRecord(
         version=0,
         name=params.export.name,
@@ -155,9 +154,9 @@ def _draft(workspace: Workspace, params: Params, wish: Wish, digest: str, in_pla
         branch=branch_of(wish.run_id),
         commit=None,
         in_place=in_place,
-        accuracy=evaluation.accuracy,
-        macro_f1=evaluation.macro_f1,
-        test_items=evaluation.test_items,
+        accuracy=manifest.metrics.accuracy,
+        macro_f1=manifest.metrics.macro_f1,
+        test_items=manifest.metrics.test_items,
         outcome=verdict.outcome if verdict else "first",
         promotable=verdict.promotable if verdict else False,
         champion=verdict.champion if verdict else None,
