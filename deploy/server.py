@@ -66,9 +66,9 @@ def serve(settings: Settings) -> None:
             run_workers(settings, sock, workers, ready)
 
 
-def default_workers() -> int:
+def default_workers(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """One worker for every core that may be used, by affinity and by the container's share of processor time."""
-    quota = _processor_quota(Path("/sys/fs/cgroup"))
+    quota = _processor_quota(cgroup)
     return max(1, min(usable_cores(), int(quota) if quota else usable_cores()))
 
 

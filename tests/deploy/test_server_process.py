@@ -7,25 +7,42 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from release_scene import point
-from server_scene import lives, png, refused, server, wait_until
+from server_scene import ServerProcess, lives, png, refused, server, wait_until
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_server_says_where_it_is_and_what_it_serves(store: Path, workers: int) -> None:
-    with server("--store", store, "--workers", workers) as running:
-        line = running.started
-        assert line is not None
-        assert line["workers"] == workers
-        assert line["version"] == "1"
-        assert f"digest {line['digest'][:12]}" in line["message"]
-        assert len(running.children()) == (workers if workers > 1 else 0)
-        status, answer = running.ask()
-        assert (status, answer["version"]) == (200, "1")
-        assert running.ask("GET", "/v2/health/ready")[0] == 200
+@pytest.fixture(scope="module")
+def shared(store_template: Path) -> Iterator[ServerProcess]:
+    """A server of two workers for tests that only ask."""
+    with server("--store", store_template, "--workers", 2) as running:
+        yield running
+
+
+def test_a_server_says_where_it_is_and_what_it_serves(shared: ServerProcess) -> None:
+    line = shared.started
+    assert line is not None
+    assert (line["workers"], line["version"]) == (2, "1")
+    assert f"digest {line['digest'][:12]}" in line["message"]
+    assert len(shared.children()) == 2
+    status, answer = shared.ask()
+    assert (status, answer["version"]) == (200, "1")
+    assert shared.ask("GET", "/v2/health/ready")[0] == 200
+
+
+def test_new_connections_are_shared_evenly(shared: ServerProcess) -> None:
+    clients = [socket.create_connection(("127.0.0.1", shared.port)) for _ in range(40)]
+    for client in clients:
+        client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 OK" in client.recv(65536)
+    held = [_connections_of(pid, shared.port) for pid in shared.children()]
+    for client in clients:
+        client.close()
+    assert sum(held) == 40
+    assert min(held) >= 15, held
 
 
 def test_a_release_folder_is_served_in_the_stores_place(release: Path) -> None:
@@ -35,6 +52,7 @@ def test_a_release_folder_is_served_in_the_stores_place(release: Path) -> None:
         assert answer["version"] == answer["digest"][:12]
 
 
+@pytest.mark.slow
 def test_lines_are_text_where_text_is_wanted(release: Path) -> None:
     with server("--release", release, "--workers", 1, "--set", "serve.log_format=text", ready=False) as running:
         wait_until(lambda: "http://127.0.0.1:" in running.messages())
@@ -48,35 +66,16 @@ def test_a_port_that_is_taken_is_one_line(release: Path) -> None:
         assert f"port {port} of 127.0.0.1 is taken" in refused("--release", release, "--port", port)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_a_store_without_a_release_in_production_is_one_line(tmp_path: Path, workers: str) -> None:
     (tmp_path / "store").mkdir()
     assert "graft: " in refused("--store", tmp_path / "store", "--workers", workers, "--port", "0")
 
 
+@pytest.mark.slow
 def test_a_pointer_to_a_release_that_is_not_there_is_one_line(store: Path) -> None:
     point(store, "0" * 64, 2)
     assert "0" * 12 in refused("--store", store, "--workers", "2", "--port", "0")
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        (("--host", "192.0.2.1"), "serve.host '192.0.2.1' is no address of this machine"),
-        (("--port", "70000"), "--port: serve.port: 70000 is not allowed"),
-        (("--params", "nowhere.yaml"), "--params nowhere.yaml is no file"),
-        (("--set", "serve.quee=3"), "did you mean 'queue'"),
-        (("--set", "serve.token_file=nowhere"), "token_file"),
-    ],
-)
-def test_a_mistake_is_one_line_with_its_mend(release: Path, options: tuple[str, ...], told: str) -> None:
-    assert told in refused("--release", release, "--port", "0", *options)
-
-
-def test_a_wrong_params_file_is_one_line(release: Path, tmp_path: Path) -> None:
-    file = tmp_path / "params.yaml"
-    file.write_text("serve:\n  queue: many\n", encoding="utf-8")
-    assert "params.yaml: serve.queue: 'many'" in refused("--release", release, "--params", file)
 
 
 @pytest.mark.slow
@@ -229,14 +228,12 @@ def test_a_worker_that_dies_is_replaced_while_the_other_serves(store: Path) -> N
         wait_until(lambda: _answers(running, fresh))
 
 
-def _answers(running: object, pid: int) -> bool:
+def _answers(running: ServerProcess, pid: int) -> bool:
     """Whether the metrics name the new worker: it serves."""
-    from server_scene import ServerProcess
-
-    assert isinstance(running, ServerProcess)
     return f'pid="{pid}"' in str(running.ask("GET", "/metrics")[1])
 
 
+@pytest.mark.slow
 def test_workers_that_die_at_once_are_given_up(store: Path) -> None:
     with server("--store", store, "--workers", 2) as running:
         seen: set[int] = set()
@@ -251,19 +248,6 @@ def test_workers_that_die_at_once_are_given_up(store: Path) -> None:
         assert running.process.returncode == 1
         assert "times within 10 s of its start" in running.messages()
         assert len(seen) >= 5
-
-
-def test_new_connections_are_shared_evenly(store: Path) -> None:
-    with server("--store", store, "--workers", 2) as running:
-        clients = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(40)]
-        for client in clients:
-            client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert b" 200 OK" in client.recv(65536)
-        held = [_connections_of(pid, running.port) for pid in running.children()]
-        for client in clients:
-            client.close()
-        assert sum(held) == 40
-        assert min(held) >= 15, held
 
 
 def _connections_of(pid: int, port: int) -> int:
