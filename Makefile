@@ -3,6 +3,7 @@
 # make test-all   the same with the slow proofs; GRAFT_TEST_DATA=DIR adds those on real packs (DIR/data/NAME, DIR/weights)
 # make server     set up, then a local Prefect server and a worker with prefect.yaml; PORT=4300: there
 # make server-stop  end both, and all that they started
+# make sbom       build/sbom.cdx.json: what a server is made of, as CycloneDX
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -10,7 +11,7 @@ BIN := .venv/bin
 PORT ?= 4200
 JOBS ?= 2
 
-.PHONY: adapt test test-all server server-stop check setup lock clean
+.PHONY: adapt test test-all server server-stop check setup lock sbom clean
 
 adapt: .venv/.done
 	$(BIN)/graft adapt
@@ -50,6 +51,14 @@ lock:
 	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v "^pip==" \
 		| sed -E '/^(nvidia-|cuda-|triton)/s/$$/ ; sys_platform == "linux" and platform_machine == "x86_64"/' \
 		> requirements.lock
+	$(PYTHON) -m venv --clear --without-pip build/serve
+	$(BIN)/python -m pip --python build/serve/bin/python install --quiet --constraint requirements.lock ".[serve]"
+	$(BIN)/python -m pip --python build/serve/bin/python freeze --exclude graft > deploy/requirements.lock
+
+sbom: .venv/.done
+	$(PYTHON) -m venv --clear --without-pip build/serve
+	$(BIN)/python -m pip --python build/serve/bin/python install --quiet --no-deps --requirement deploy/requirements.lock .
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file build/sbom.cdx.json build/serve/bin/python
 
 clean:
-	rm -rf .venv .graft .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .graft build .mypy_cache .ruff_cache .pytest_cache
