@@ -48,14 +48,14 @@ def reasons_to_stay(workspace: Workspace, store: Path) -> dict[str, str]:
     except GraftError as err:
         return dict.fromkeys(present, f"which release was live before cannot be told: {' '.join(str(err).split())}")
     once = {change.manifest_sha256 for change in history}
-    live = {digest for _, digest in pointers(store)} | {change.manifest_sha256 for change in history[-1:]}
+    live = {digest for _, digest in _followed(store)} | {change.manifest_sha256 for change in history[-1:]}
     for version in known:
         judged_now = version.champion in live if live else version.champion is None
         fit = version.promotable or version.outcome == "equivalent"
         if judged_now and fit and version.manifest_sha256 not in once:
             reasons[version.manifest_sha256] = "its verdict is about what is live: it can be promoted"
     reasons |= dict.fromkeys(best, "the most accurate version that was in production: runs are compared with it")
-    for pointer, digest in pointers(store):
+    for pointer, digest in _followed(store):
         # By date where history does not know the release, or nothing before it.
         before = _fallback(history, digest, present) or _before(present, digest)
         if before:
@@ -75,7 +75,7 @@ def _best(workspace: Workspace, store: Path, present: Sequence[str]) -> set[str]
 
     found = set()
     if in_git(workspace.root):
-        for _, digest in pointers(store):
+        for _, digest in _followed(store):
             best = most_accurate(workspace.root, digest, lambda one: one.manifest_sha256 in present)
             found |= {best.manifest_sha256} if best else set()
         with suppress(ReleaseError, ParamsError):  # Of a pointer or params that are to be mended before any run.
@@ -92,6 +92,11 @@ def pointers(store: Path) -> Iterator[tuple[str, str]]:
         with suppress(OSError):
             text = str(path.readlink()) if path.is_symlink() else path.read_text(errors="replace")[:65536]
             yield from ((path.name, digest) for digest in _DIGEST.findall(text))
+
+
+def _followed(store: Path) -> list[tuple[str, str]]:
+    """Those that clients are answered by: nobody falls back from a shadow, and no verdict is about one."""
+    return [(pointer, digest) for pointer, digest in pointers(store) if pointer != SHADOW]
 
 
 def _fallback(history: Sequence[StageChange], digest: str, present: Sequence[str]) -> str | None:

@@ -13,7 +13,7 @@ from registry_scene import Scene, make_scene
 from flows.cli import main
 from flows.live_releases import reasons_to_stay
 from flows.prod_pointer import read_prod
-from flows.shadow_pointer import read_shadow, shadow_history
+from flows.shadow_pointer import put_in_shadow, read_shadow, shadow_history
 from flows.state import StateRef
 from flows.state_merge import merge_state
 from tasks.errors import ReleaseError
@@ -74,6 +74,18 @@ def test_a_version_goes_into_the_shadow_and_out_and_production_stays(scene: Scen
     assert lines == [(1, 2, "Ann Owner", "see how it does"), (2, None, "Ben", "")]
     assert (scene.store / "prod").read_bytes() == before
     assert len(scene.history()) == 1
+
+
+def test_a_shadow_keeps_itself_from_garbage_collection_and_nothing_else(tmp_path: Path) -> None:
+    scene = make_scene(tmp_path.resolve())
+    first = scene.publish(1)
+    worse = [scene.publish(seed, promotable=False, outcome="worse") for seed in range(2, 6)]
+    put_in_shadow(scene.workspace, scene.params, "v3", "see", "Ann")
+    reasons = reasons_to_stay(scene.workspace, scene.store)
+    assert reasons[worse[1].manifest_sha256] == "shadow names it"
+    assert reasons[first.manifest_sha256] == "its verdict is about what is live: it can be promoted"
+    assert worse[0].manifest_sha256 not in reasons
+    assert len(reasons) == 4
 
 
 def test_the_same_again_changes_nothing(scene: Scene, graft: Any) -> None:
