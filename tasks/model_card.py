@@ -59,7 +59,7 @@ are fp32. Calibrated on {calibration_items} items of the training set. The figur
 | macro-F1 | {macro_f1} |
 | size of the model | {size} of fp32's | |
 
-The int8 forms that were tried, and how they were judged: the field `quantization` of manifest.json.
+The other int8 forms that were tried, and how each was judged: reports/int8.json of the run.
 """
 FELL_BACK = """
 ## Precision

@@ -51,7 +51,7 @@ class Quantization(Record):
     Attributes:
         requested: export.precision.
         variant: the one released; null: the fp32 model is.
-        reasons: sentences for people.
+        reasons: sentences for people: what the variant showed, or why each failed.
         predictions: sha256 of the answers to the test items that were judged.
         rules: the gate's, with these answers.
         champion: the comparison with the model in production, with these answers; null where none was made.
