@@ -43,10 +43,10 @@ HEADER = (
     *("macro-F1 gained (lower bound)", "times as fast (95% interval)", "size", "judged"),
 )
 
-INTRODUCTION = """Linear probes. Gains are of int8 over fp32 on the same test items; their lower bounds (one-sided, 95%) must
-lie above -0.02. Latency is processor time of one image on one thread, as the ratio of fp32's to the model's in the same
-round; its lower bound must reach 1.1. Size is a share of fp32's bytes, 0.6 at most. Variants are judged from the gentlest
-on, until one fails; `left in fp32` counts layers with weights, beside the head."""
+INTRODUCTION = """Linear probes. Gains are of int8 over fp32 on the same test items; their lower bounds (one-sided, 95%)
+must lie above -0.02. Latency is processor time of one image on one thread, as the ratio of fp32's to the model's in the
+same round; its lower bound must reach 1.1. Size is a share of fp32's bytes, 0.6 at most. Variants are judged from the
+gentlest on, until one fails; `left in fp32` counts layers with weights, beside the head."""
 
 
 @dataclass(frozen=True)
