@@ -25,10 +25,13 @@ from deploy.page_routes import PAGE_PATHS, page_router
 from deploy.predict import predict_router
 from deploy.settings import Settings
 from deploy.shadow_routes import shadow_router
+from deploy.shortcut import Shortcut
 from deploy.watch import Watch, load_first
 from deploy.worker import Worker
 from tasks.decoding import UndecodableImage
 
+FAULTS = (Fault, Overloaded, AnswerFailed, UndecodableImage, RequestValidationError, HTTPException)
+"""What routes raise that is a reply; anything else is a defect."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -74,11 +77,14 @@ def compose(worker: Worker, lifespan: Lifespan | None = None, guard: TokenGuard 
         redoc_url=None,
         redirect_slashes=False,  # a redirect would name the host that the client claims
     )
-    for router in (predict_router, oip_router, metrics_router, shadow_router, page_router):
+    predict = predict_router(worker)
+    app.include_router(predict)
+    for router in (oip_router, metrics_router, shadow_router, page_router):
         app.include_router(router(worker))
     reply = fault_handler(worker.metrics, serve.retry_after_seconds)
-    for kind in (Fault, Overloaded, AnswerFailed, UndecodableImage, RequestValidationError, HTTPException):
+    for kind in FAULTS:
         app.add_exception_handler(kind, reply)
+    app.add_middleware(Shortcut, routes=predict.routes, kinds=FAULTS, reply=reply)
     open_paths = OPEN | PAGE_PATHS | ({"/metrics"} if serve.open_metrics else set())
     guard = guard or TokenGuard()
     app.add_middleware(Envelope, metrics=worker.metrics, guard=guard, open_paths=open_paths)

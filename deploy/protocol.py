@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from deploy import refusals
 from deploy.admission import Slot, is_inference
+from deploy.corked_transport import CorkedTransport
 from deploy.faults import Fault, fault_reply
 from deploy.middleware import UNMATCHED
 from deploy.request_log import request_id_of
@@ -29,6 +30,7 @@ _logger = logging.getLogger("graft.server")
 class GuardedProtocol(TimedProtocol):
     """What reaches the application of a connection: whole requests, one at a time, that may be read in one way only."""
 
+    _parts: list[bytes]
     _slot: Slot | None = None
     _upgrading = False
     _skipping = False  # the body of a request that was refused by its headers
@@ -112,6 +114,7 @@ class GuardedProtocol(TimedProtocol):
         self._begin_scope()
         super().on_headers_complete()
         self._reading, self._head_bytes, self._body_bytes, self._wire_bytes = "body", 0, 0, 0
+        self._parts = []
         if self.server_state.admission.draining:
             self.cycle.keep_alive = False
 
@@ -122,7 +125,7 @@ class GuardedProtocol(TimedProtocol):
         if self._body_bytes > self.server_state.most_body_bytes:
             self._end_body(refusals.body_too_large(self.server_state.most_body_bytes))
         elif not self.cycle.response_complete:
-            self.cycle.body += body
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         if self._deaf or self._upgrading:
@@ -132,6 +135,8 @@ class GuardedProtocol(TimedProtocol):
             self._skipping = False
             return
         self.server_state.uploads.end(self)
+        self.cycle.body = b"".join(self._parts)  # type: ignore[assignment]  # handed on without another copy
+        self._parts = []
         self.cycle.more_body = False
         self.cycle.message_event.set()
         if self._turn is self.cycle and not self.cycle.response_complete:
@@ -170,6 +175,7 @@ class GuardedProtocol(TimedProtocol):
                 self._refuse(cycle, refusals.overloaded(self.server_state.serve.retry_after_seconds))
                 return
         cycle.waiting_for_100_continue = False
+        cycle.transport = CorkedTransport(self.transport)  # type: ignore[assignment]
         self._running, self._slot = True, slot
         task = self.loop.create_task(cycle.run_asgi(self.app))
         self.tasks.add(task)
@@ -182,6 +188,8 @@ class GuardedProtocol(TimedProtocol):
             slot.leave()
 
     def on_response_complete(self) -> None:
+        if self._turn is not None and isinstance(self._turn.transport, CorkedTransport):
+            self._turn.transport.flush()
         if self._slot is not None:  # now: its client may ask again before the task's end is told
             self._slot.leave()
         self._running, self._turn, self._slot = False, None, None
@@ -238,8 +246,8 @@ class GuardedProtocol(TimedProtocol):
         keep = keep and fault.status in (401, 503) and not self.server_state.admission.draining
         self._write_fault(fault, cycle, keep)
         cycle.response_started = cycle.response_complete = True
+        self._parts = []
         if keep:
-            cycle.body = bytearray()
             self.server_state.uploads.end(self)
             self.on_response_complete()
         else:

@@ -256,6 +256,15 @@ def test_a_post_that_wishes_for_http_2_is_answered_with_its_body() -> None:
         assert client.reply().body == b"POST /predict 4"
 
 
+def test_a_reply_without_a_body_is_sent() -> None:
+    with protocol_scene() as scene:
+        client = scene.client()
+        client.send("HEAD /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head = client.ended()
+        assert head.startswith(b"HTTP/1.1 200")
+        assert head.endswith(b"\r\n\r\n")
+
+
 def test_http_1_0_is_answered_and_closed() -> None:
     with protocol_scene() as scene:
         client = scene.client()
