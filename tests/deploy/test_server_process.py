@@ -209,12 +209,24 @@ def test_a_body_that_was_coming_is_waited_for(store: Path) -> None:
 def test_a_server_that_was_killed_leaves_nobody_and_starts_again_on_its_port(store: Path) -> None:
     with server("--store", store, "--workers", 2) as running:
         port, pids = running.port, running.children()
+        shared = _shared_folder(pids[0])
+        assert shared.is_dir()
         os.kill(running.process.pid, signal.SIGKILL)
         began = time.monotonic()
         with server("--store", store, "--workers", 2, "--port", port) as again:
             print(f"ready again after {time.monotonic() - began:.2f} s")
             assert again.ask()[0] == 200
             wait_until(lambda: not any(lives(pid) for pid in pids))
+            wait_until(lambda: not shared.exists())
+            its_own = _shared_folder(again.children()[0])
+            assert its_own.is_dir()
+        assert not its_own.exists()
+
+
+def _shared_folder(worker: int) -> Path:
+    """Where the workers of a server keep what they share."""
+    variables = Path(f"/proc/{worker}/environ").read_bytes().decode().split("\0")
+    return Path(next(one.partition("=")[2] for one in variables if one.startswith("PROMETHEUS_MULTIPROC_DIR=")))
 
 
 def test_a_worker_that_dies_is_replaced_while_the_other_serves(store: Path) -> None:
