@@ -10,9 +10,18 @@ from typing import Any
 from serving_scene import REPOSITORY
 
 from deploy.settings import Settings, read_settings
+from deploy.shadow import MOST_BYTES
 from deploy.workers import GRACE_SECONDS
+from tasks.decoding_memory import BYTES_AT_ONCE
 
 DEPLOY = REPOSITORY / "deploy"
+MODEL_BYTES = 180_000_000
+"""Of a worker with mobilenet_v2; once more for each further model, such as one that a reload takes over, a shadow."""
+MODELS = 3
+WEBP_BYTES_PER_PIXEL = 17
+"""tasks/decoding_memory.py: the format that needs most."""
+WHILE_READ = 3
+"""tests/deploy/test_abuse_memory.py: a large body costs four times itself while it is read, one at a time."""
 
 
 def instructions(name: str = "Dockerfile") -> list[tuple[str, str]]:
@@ -45,3 +54,23 @@ def longest_end_seconds(variables: Mapping[str, Any]) -> float:
     """How long a server may take from SIGTERM until its last worker is gone."""
     serve = served_settings(variables).serve
     return serve.unready_seconds + serve.drain_seconds + GRACE_SECONDS
+
+
+def most_memory_bytes(variables: Mapping[str, Any], workers: int) -> float:
+    """What allowed requests can make a container hold, all bounds reached at once; docs/serving.md has the same sum."""
+    serve = served_settings(variables).serve
+    limits, capture = serve.limits, serve.capture
+    bodies = (limits.uploads_mb + (serve.queue + WHILE_READ) * limits.body_mb) * 1e6
+    decoding = max(BYTES_AT_ONCE, WEBP_BYTES_PER_PIXEL * limits.max_pixels)
+    headers = limits.connections * limits.header_kb * 1e3
+    captures = capture.queue_mb * 1e6 if capture.share else 0
+    return workers * (MODELS * MODEL_BYTES + bodies + decoding + MOST_BYTES + headers + captures)
+
+
+def memory_limit_bytes(text: str) -> int:
+    """Of Kubernetes ("4Gi") or Compose ("4g"); both count in powers of two.
+
+    >>> memory_limit_bytes("4Gi") == memory_limit_bytes("4g") == 4 * 2**30
+    True
+    """
+    return int(text.lower().removesuffix("i").removesuffix("g")) * 2**30

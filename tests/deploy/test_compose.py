@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment_files import DEPLOY, longest_end_seconds, served_settings
+from deployment_files import DEPLOY, longest_end_seconds, memory_limit_bytes, most_memory_bytes, served_settings
 from ruamel.yaml import YAML
 from serving_scene import pins
 
@@ -88,6 +88,12 @@ def test_the_server_takes_what_it_is_told_and_is_given_the_time_to_end() -> None
     assert float(server["stop_grace_period"].removesuffix("s")) >= longest_end_seconds(server["environment"])
     assert server["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
     assert f":{settings.serve.port}" in server["ports"][0]
+
+
+def test_what_requests_can_make_the_server_hold_fits_into_its_memory_with_a_quarter_to_spare() -> None:
+    server = SERVICES["server"]
+    limits = server["deploy"]["resources"]["limits"]
+    assert most_memory_bytes(server["environment"], int(limits["cpus"])) * 1.25 < memory_limit_bytes(limits["memory"])
 
 
 def test_runs_and_their_server_speak_the_same_prefect() -> None:

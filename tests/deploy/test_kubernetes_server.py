@@ -6,7 +6,14 @@ import warnings
 from typing import Any
 
 import pytest
-from deployment_files import DEPLOY, image_environment, longest_end_seconds, served_settings
+from deployment_files import (
+    DEPLOY,
+    image_environment,
+    longest_end_seconds,
+    memory_limit_bytes,
+    most_memory_bytes,
+    served_settings,
+)
 from ruamel.yaml import YAML
 
 from deploy.health import OPEN
@@ -96,6 +103,12 @@ def test_a_pod_is_out_of_the_service_before_it_refuses_and_has_the_time_to_end()
 def test_cores_are_limited_so_that_workers_are_counted() -> None:
     assert CONTAINER["resources"]["limits"].keys() == {"cpu", "memory"}
     assert CONTAINER["resources"]["requests"]["cpu"] == CONTAINER["resources"]["limits"]["cpu"]
+
+
+def test_what_requests_can_make_it_hold_fits_into_its_memory_with_a_quarter_to_spare() -> None:
+    limits = CONTAINER["resources"]["limits"]
+    most = most_memory_bytes(VARIABLES, int(limits["cpu"]))
+    assert most * 1.25 < memory_limit_bytes(limits["memory"])
 
 
 def test_a_server_may_be_asked_by_clients_alone_and_asks_nobody() -> None:
