@@ -38,7 +38,11 @@ class Int8Params(Section):
 
 
 class ExportParams(Section):
-    name: str = Field("image-classifier", description="The model's name in its card and manifest.")
+    name: str = Field(
+        "image-classifier",
+        pattern=r"^[^/\s][^/]*$",
+        description="The model's name: card, manifest, tags, URLs (no slash).",
+    )
     licence: str = Field("not stated", description="Licence of the released model, for its card.")
     precision: Precision = Field(
         "fp32", description="fp32; or int8, which is released where it is shown to be as good, faster and smaller."
