@@ -5,8 +5,8 @@ import { hasToken } from "./server.js";
 const HEADINGS = ["h3", "h3", "h4", "h5", "h6", "h6"];
 const MOST_LABELS = 2000;
 const KEPT = {
-  scores: "the answers, without the photo,",
-  embeddings: "the answers and what the model computed of the photo",
+  scores: "answer and fingerprint (sha256), not the picture,",
+  embeddings: "answer, fingerprint (sha256) and what the model computed, not the picture,",
   inputs: "photo and answer",
 };
 

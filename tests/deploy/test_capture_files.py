@@ -24,6 +24,7 @@ from deploy import capture_files as module
 from deploy.capture_files import CaptureFile, file_name, named_time
 from deploy.capture_retention import remove_dead_drafts
 from deploy.capture_rows import Captured, Content
+from tasks.params.serve import CaptureParams
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 234567, tzinfo=UTC)
 SCORES = [
@@ -74,6 +75,7 @@ def test_a_file_holds_no_more_than_its_content_says(tmp_path: Path, content: Con
 
     schema = pq.read_schema(file)
     assert schema.names == columns
+    assert "the image's sha256" in str(CaptureParams.model_fields["content"].description), "what is kept is said"
     assert (secret[:40] in file.read_bytes()) == (content == "inputs")
     assert schema.field("probabilities").type == pa.list_(pa.float32())
 

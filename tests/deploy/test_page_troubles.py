@@ -229,10 +229,20 @@ def test_a_photo_is_sent_as_its_original_bytes(page: Page, release: Path, tmp_pa
     assert [one["image"] == (tmp_path / "large.jpg").read_bytes() for one in rows_of(captures)] == [True]
 
 
-def test_the_page_says_that_photos_are_kept(page: Page, release: Path, tmp_path: Path) -> None:
-    capture = {"share": 0.5, "content": "inputs", "keep_days": 3, "folder": str(tmp_path / "captures")}
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ("scores", "answer and fingerprint (sha256), not the picture,"),
+        ("embeddings", "answer, fingerprint (sha256) and what the model computed, not the picture,"),
+        ("inputs", "photo and answer"),
+    ],
+)
+def test_the_page_says_what_is_kept_of_photos(
+    page: Page, release: Path, tmp_path: Path, content: str, kept: str
+) -> None:
+    capture = {"share": 0.5, "content": content, "keep_days": 3, "folder": str(tmp_path / "captures")}
     before = threading.active_count()
     with served(app_of(release, capture=capture)) as address:
         opened(page, address)
-        page.says("It keeps photo and answer of 50% of the photos for 3 days")
+        page.says(f"It keeps {kept} of 50% of the photos for 3 days")
     wait_for(lambda: threading.active_count() <= before)
