@@ -48,7 +48,7 @@ class CaptureParams(Section):
 
     share: Share = Field(0.0, description="Share of the requests that are kept; 0 keeps none.")
     content: Literal["scores", "embeddings", "inputs"] = Field(
-        "scores", description="scores: answers alone; embeddings: those too; inputs: the image's bytes too."
+        "scores", description="scores: answers and the image's sha256; embeddings: those too; inputs: the image too."
     )
     folder: PathText = Field("captures", description="Where the Parquet files go.")
     keep_days: float = Field(7.0, gt=0, le=3650, description="Files older than that are deleted.")
