@@ -11,14 +11,14 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from deploy.batch import FAILED, Answer, AnswerFailed, Done, Part, Request, answered
-from deploy.images import Image
+from deploy.images import Image, check_pixels_together
 from deploy.metrics import Metrics
 from deploy.model import Model
 from deploy.shadow import Shadow
 from tasks.decoding import UndecodableImage
 from tasks.params import ServeParams
 
-__all__ = ["Answer", "AnswerFailed", "Engine", "Overloaded", "Stopping"]
+__all__ = ["Answer", "AnswerFailed", "Engine", "Late", "Overloaded", "Stopping"]
 
 LOG = logging.getLogger("graft.engine")
 JOIN_SECONDS = 1.0
@@ -31,6 +31,10 @@ class Overloaded(Exception):
 
 class Stopping(Overloaded):
     """The server ends; what it had admitted could not be answered in serve.drain_seconds, or it came too late."""
+
+
+class Late(Overloaded):
+    """A request was not answered in limits.answer_seconds, and is not answered any more."""
 
 
 class Engine:
@@ -48,6 +52,7 @@ class Engine:
     def __init__(self, model: Model, serve: ServeParams, metrics: Metrics) -> None:
         self.model = model
         self.admitted = 0
+        self._weight = 0
         self.idle = threading.Event()
         self.idle.set()
         self.shadow = Shadow(serve, metrics, self.idle)
@@ -58,17 +63,25 @@ class Engine:
         self._stopping = False
         self._drained = asyncio.Event()
         self._threads: list[threading.Thread] = []
+        self._busy_since: dict[int, float] = {}
         metrics.model(model.name, model.version, model.digest)
 
     async def start(self) -> None:
         """Begin to answer; what was asked before is answered then."""
         loop = asyncio.get_running_loop()
         self._threads = [
-            threading.Thread(target=self._work, args=(loop,), name=f"answer-{place}", daemon=True)
+            threading.Thread(target=self._work, args=(loop, place), name=f"answer-{place}", daemon=True)
             for place in range(self._serve.threads)
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether every thread lives, and none is at one batch for longer than a whole request may wait."""
+        latest = time.monotonic() - self._serve.limits.answer_seconds
+        hangs = any(since < latest for since in list(self._busy_since.values()))
+        return not hangs and all(thread.is_alive() for thread in self._threads)
 
     def take_over(self, model: Model) -> None:
         """Answer with another model from the next request on; from any thread."""
@@ -97,7 +110,7 @@ class Engine:
         """The answer to an encoded image, or to a prepared (crop, crop, 3) uint8 one.
 
         Raises:
-            Overloaded: the queue is full, or (Stopping) the server ends.
+            Overloaded: the queue is full, or (Stopping) the server ends, or (Late) limits.answer_seconds are over.
             UndecodableImage: the bytes are no image that may be read, or the array has not the model's size.
             AnswerFailed: the model failed, or gave what is not finite.
         """
@@ -106,31 +119,43 @@ class Engine:
     async def answer_many(self, images: Sequence[Image], request_id: str = "") -> list[Answer]:
         """The answers to several images, in order, all of one model; others are answered between its batches.
 
-        A request is admitted where there is room for one image: else one of more images than serve.queue never were.
+        A request is admitted where there is room for one image: else one of more images than serve.queue never were. It
+        counts as serve.max_batch images at most, since that is what others wait for between their own.
 
         Args:
             images: encoded ones, prepared ones, or an (n, crop, crop, 3) uint8 array of them.
         Raises:
             as `answer`; of an image that cannot be read the text names the place, counted from 0.
+            TooManyPixels: the headers of encoded images promise more than limits.request_mpixels together.
         """
         count = len(images)
         if not count:
             return []
-        if self._stopping:
-            raise Stopping("the server ends")
-        if self.admitted >= self._serve.queue:
-            raise Overloaded(f"{self.admitted} images wait, {self._serve.queue} are admitted")
-        request = Request(images, request_id, asyncio.get_running_loop().create_future())
+        self._check_room()
+        if count > 1 and isinstance(images[0], bytes):
+            await asyncio.to_thread(check_pixels_together, images, self._serve.limits)
+            self._check_room()
+        loop, seconds = asyncio.get_running_loop(), self._serve.limits.answer_seconds
+        request = Request(images, request_id, loop.create_future())
+        deadline = loop.call_later(seconds, _fail, request, Late(f"no answer in {seconds:g} s"))
         self._enter(request, count)
         try:
             return await request.answer
         finally:
+            deadline.cancel()
             self._leave(request, count)
             del request, images  # An error's traceback would hold them in a ring until the garbage collector comes.
+
+    def _check_room(self) -> None:
+        if self._stopping:
+            raise Stopping("the server ends")
+        if self._weight >= self._serve.queue:
+            raise Overloaded(f"{self.admitted} images wait, {self._serve.queue} are admitted")
 
     def _enter(self, request: Request, count: int) -> None:
         self._open.add(request)
         self.admitted += count
+        self._weight += min(count, self._serve.max_batch)
         self.idle.clear()
         self._metrics.queue(self.admitted)
         self._queue.put(request)
@@ -139,26 +164,37 @@ class Engine:
         request.drop()
         self._open.discard(request)
         self.admitted -= count
+        self._weight -= min(count, self._serve.max_batch)
         self._metrics.queue(self.admitted)
         if not self.admitted:
             self.idle.set()
             if self._stopping:
                 self._drained.set()
 
-    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A thread: take what waits, answer it, hand it over; no error ends it."""
-        while (request := self._queue.get()) is not None:
-            parts = self._take(request)
-            del request  # Nothing of an answered request is held while the next one is waited for.
-            if not parts:
-                continue
-            done = self._answered(parts)
-            del parts
+    def _work(self, loop: asyncio.AbstractEventLoop, place: int) -> None:
+        """A thread: take what waits, answer it, hand it over; no error ends it.
+
+        Nothing of an answered request is held while the next one is waited for.
+        """
+        while (first := self._queue.get()) is not None:
+            taken = [first]
+            del first
+            self._busy_since[place] = time.monotonic()
             try:
-                loop.call_soon_threadsafe(self._hand_over, done)
-            except RuntimeError:  # the loop is closed, and with it every client gone
-                return
-            del done
+                self._answer_waiting(taken, loop)
+            except Exception:
+                if loop.is_closed():  # and with it every client is gone
+                    return
+                with suppress(Exception):
+                    LOG.exception("a batch could not be answered")
+                with suppress(Exception):
+                    loop.call_soon_threadsafe(self._give_up, taken)
+            self._busy_since.pop(place, None)
+            del taken
+
+    def _answer_waiting(self, taken: list[Request], loop: asyncio.AbstractEventLoop) -> None:
+        if parts := self._take(taken):
+            loop.call_soon_threadsafe(self._hand_over, self._answered(parts))
 
     def _answered(self, parts: Sequence[Part]) -> list[Done]:
         began = time.perf_counter()
@@ -170,10 +206,14 @@ class Engine:
             done = [Done(part.request, part.first, AnswerFailed(FAILED)) for part in parts]
         return done
 
-    def _take(self, first: Request) -> list[Part]:
-        """At most serve.max_batch images; of a request of more the rest goes behind those who wait."""
+    def _take(self, taken: list[Request]) -> list[Part]:
+        """At most serve.max_batch images; of a request of more the rest goes behind those who wait.
+
+        Args:
+            taken: the first request from the queue; those that follow are added.
+        """
         parts: list[Part] = []
-        request, room = first, self._serve.max_batch
+        request, room = taken[0], self._serve.max_batch
         while True:
             part = request.take(room, self.model)
             if part:
@@ -190,7 +230,15 @@ class Engine:
             if following is None:
                 self._queue.put(None)
                 return parts
+            taken.append(following)
             request = following
+
+    def _give_up(self, taken: Sequence[Request]) -> None:
+        """In the event loop: a thread failed outside of any image."""
+        for request in taken:
+            if not request.answer.done():
+                self._metrics.failed()
+                _fail(request, AnswerFailed(FAILED))
 
     def _hand_over(self, done: Sequence[Done]) -> None:
         """In the event loop: tell clients, then the shadow."""

@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from deploy.engine import AnswerFailed, Overloaded, Stopping
+from deploy.engine import AnswerFailed, Late, Overloaded, Stopping
+from deploy.images import TooManyPixels
 from deploy.metrics import Metrics, Rejection
 from tasks.decoding import UndecodableImage
 
@@ -91,6 +92,8 @@ def fault_of(err: Exception, retry_after_seconds: int) -> Fault:
 def _image_fault(err: UndecodableImage) -> Fault:
     if err.kind == "format":
         return Fault(415, "format_not_allowed", f"the image cannot be used: {err}", "format")
+    if isinstance(err, TooManyPixels):
+        return Fault(422, "too_many_pixels", str(err), "pixels")
     if err.kind == "pixels":
         return Fault(422, "too_many_pixels", f"the image cannot be used: {err}; send a smaller one", "pixels")
     if err.kind == "frames":
@@ -102,6 +105,9 @@ def _overload_fault(err: Overloaded, retry_after_seconds: int) -> Fault:
     again = {"Retry-After": str(retry_after_seconds)}
     if isinstance(err, Stopping):
         return Fault(503, "stopping", "this server is about to end; ask again, of another one", "overloaded", again)
+    if isinstance(err, Late):
+        message = f"there was {err}, and the request was given up; ask again, with fewer images where there are many"
+        return Fault(503, "late", message, "overloaded", again)
     message = f"more requests wait than this server admits; ask again in {retry_after_seconds} s"
     return Fault(503, "overloaded", message, "overloaded", again)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from tasks.decoding import UInt8Image, UndecodableImage, read_header
@@ -10,6 +12,38 @@ from tasks.preprocess import Preprocess
 
 Image = bytes | UInt8Image
 """An encoded file, or a prepared (crop, crop, 3) uint8 array."""
+
+
+class TooManyPixels(UndecodableImage):
+    """The images of one request are more than limits.request_mpixels together; each alone may be sound."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, "pixels")
+
+
+def check_pixels_together(images: Iterable[Image], limits: ServeLimits) -> None:
+    """Judge several images of one request by their headers, before any of them is decoded.
+
+    A body of some kilobytes may hold many images that are each within limits.max_pixels and take a minute together.
+
+    Raises:
+        TooManyPixels: there are more than limits.request_mpixels.
+        UndecodableImage: of an image whose header is refused already; the text names its place, counted from 0.
+    """
+    total, most = 0, round(limits.request_mpixels * 1e6)
+    for place, image in enumerate(images):
+        if not isinstance(image, bytes):
+            continue
+        try:
+            width, height = read_header(image, limits.formats, limits.max_pixels).size
+        except UndecodableImage as err:
+            raise UndecodableImage(f"image {place}: {err}", err.kind) from None
+        total += width * height
+        if total > most:
+            raise TooManyPixels(
+                f"the first {place + 1} images of this request are {total / 1e6:.1f} megapixels together, more than "
+                f"the {limits.request_mpixels:g} allowed; send them in several requests, or smaller"
+            )
 
 
 def prepared(image: Image, preprocess: Preprocess, limits: ServeLimits) -> UInt8Image:

@@ -20,3 +20,10 @@ def stopping() -> Fault:
     return Fault(
         503, "stopping", "this server is about to stop and takes no new requests", headers={"Retry-After": "1"}
     )
+
+
+def not_answering() -> Fault:
+    """Of a server whose answering threads ended or hang."""
+    return Fault(
+        503, "not_answering", "this server does not answer; its log may tell why", headers={"Retry-After": "1"}
+    )

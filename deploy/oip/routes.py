@@ -11,7 +11,7 @@ from deploy.model import Model
 from deploy.oip import metadata
 from deploy.oip.infer import Inference, gone
 from deploy.oip.openapi import INFER_FAULTS, faults, infer_operation, path_parameters
-from deploy.oip.refused import Refused, stopping
+from deploy.oip.refused import Refused, not_answering, stopping
 from deploy.oip.statistics import ModelStatistics
 from deploy.worker import Worker
 from tasks.errors import did_you_mean
@@ -43,6 +43,14 @@ def _named(worker: Worker, request: Request) -> Model:
     return model
 
 
+def _check_ready(worker: Worker) -> None:
+    """Raise a fault (503) where new requests are not wanted."""
+    if worker.admission.draining:
+        raise stopping()
+    if not worker.engine.alive:
+        raise not_answering()
+
+
 def _add_server_paths(router: APIRouter, worker: Worker, inference: Inference) -> None:
     @router.get("/v2", summary="Name, version and extensions of the server", responses=faults(401))
     async def server_metadata() -> metadata.ServerMetadata:
@@ -54,8 +62,7 @@ def _add_server_paths(router: APIRouter, worker: Worker, inference: Inference) -
 
     @router.get("/v2/health/ready", summary="Whether new requests are wanted", responses=faults(503))
     async def ready() -> metadata.Ready:
-        if worker.admission.draining:
-            raise stopping()
+        _check_ready(worker)
         return metadata.Ready(ready=True)
 
     @router.get("/v2/models", summary="Names of the models", responses=faults(401))
@@ -92,8 +99,7 @@ def _add_paths_of(path: str, router: APIRouter, worker: Worker, inference: Infer
     @router.get(f"{path}/ready", summary=f"Whether {of} answers", **{**named, "responses": faults(401, 404, 503)})
     async def model_ready(request: Request) -> metadata.ModelReady:
         model = _named(worker, request)
-        if worker.admission.draining:
-            raise stopping()
+        _check_ready(worker)
         return metadata.ModelReady(name=model.name, ready=True)
 
     @router.get(f"{path}/stats", summary=f"Counts of {of}", **named)

@@ -17,10 +17,11 @@ from small_release import CROP, answer_nan, make_release, photo
 
 import deploy.batch
 import deploy.engine
-from deploy.engine import AnswerFailed, Engine, Overloaded, Stopping
+from deploy.engine import AnswerFailed, Engine, Late, Overloaded, Stopping
+from deploy.images import TooManyPixels
 from deploy.metrics import Metrics
 from deploy.model import Model, Outputs, load_model
-from tasks.decoding import UndecodableImage
+from tasks.decoding import UndecodableImage, read_header
 from tasks.params import ServeParams
 from tasks.preprocess import UInt8Image
 
@@ -276,14 +277,103 @@ def test_of_many_images_the_one_that_fails_is_named_and_the_rest_not_computed(
     gate.let_through()
 
     async def scene(engine: Engine) -> None:
-        with pytest.raises(UndecodableImage, match=r"^image 2: not an image of an allowed format") as caught:
-            await engine.answer_many([photo(0), photo(1), b"GIF??", *[photo(seed) for seed in range(30)]])
-        assert caught.value.kind == "format"
+        with pytest.raises(UndecodableImage, match=r"^image 2: broken JPEG data") as caught:
+            await engine.answer_many([photo(0), photo(1), photo(2)[:-200], *[photo(seed) for seed in range(30)]])
+        assert caught.value.kind == "undecodable"
         await engine.answer(pixels())
         assert gate.batches == [3, 1]
         assert await engine.answer_many([]) == []
 
     with_engine(model, scene)
+
+
+def test_of_many_images_a_header_that_is_refused_costs_no_batch(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(model, monkeypatch)
+    gate.let_through()
+
+    async def scene(engine: Engine) -> None:
+        with pytest.raises(UndecodableImage, match=r"^image 2: not an image of an allowed format") as caught:
+            await engine.answer_many([photo(0), photo(1), b"GIF??", photo(3)])
+        assert caught.value.kind == "format"
+        assert (engine.admitted, gate.batches) == (0, [])
+
+    with_engine(model, scene)
+
+
+def test_pixels_of_a_request_are_bounded_together_before_any_is_decoded(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(model, monkeypatch)
+    gate.let_through()
+    width, height = read_header(photo(0)).size
+    three = 3 * width * height / 1e6
+
+    async def scene(engine: Engine) -> None:
+        assert len(await engine.answer_many([photo(seed) for seed in range(3)])) == 3
+        with pytest.raises(TooManyPixels, match=r"the first 4 images .* megapixels together.* in several requests"):
+            await engine.answer_many([photo(seed) for seed in range(5)])
+        assert (engine.admitted, gate.batches) == (0, [3])
+        assert len(await engine.answer_many([pixels(seed) for seed in range(9)])) == 9
+
+    with_engine(model, scene, limits={"request_mpixels": three})
+
+
+def test_a_request_of_many_images_takes_the_room_of_one_batch(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(model, monkeypatch)
+
+    async def scene(engine: Engine) -> None:
+        many = asyncio.create_task(engine.answer_many([pixels(seed) for seed in range(40)]))
+        await gate.begun()
+        singles = [asyncio.create_task(engine.answer(pixels(seed))) for seed in range(2)]
+        await waiting(42, engine)
+        with pytest.raises(Overloaded):
+            await engine.answer(pixels())
+        gate.let_through(3)
+        assert len(await asyncio.wait_for(asyncio.gather(*singles), 30)) == 2
+        assert not many.done()
+        gate.let_through()
+        assert len(await many) == 40
+
+    with_engine(model, scene, queue=6, max_batch=4)
+
+
+def test_a_request_that_is_not_answered_in_time_is_given_up_and_not_begun(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(model, monkeypatch)
+
+    async def scene(engine: Engine) -> None:
+        first = asyncio.create_task(engine.answer(pixels()))
+        await gate.begun()
+        late = asyncio.create_task(engine.answer(pixels(1)))
+        found = await asyncio.gather(first, late, return_exceptions=True)
+        assert [type(one) for one in found] == [Late, Late]
+        assert engine.admitted == 0
+        gate.let_through()
+        while engine._busy_since:
+            await asyncio.sleep(0.001)
+        assert gate.batches == [1]
+
+    with_engine(model, scene, limits={"answer_seconds": 0.05})
+
+
+def test_a_thread_that_hangs_or_ended_makes_the_engine_lifeless(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(model, monkeypatch)
+
+    async def scene(engine: Engine) -> None:
+        assert engine.alive
+        with pytest.raises(Late):
+            await engine.answer(pixels())
+        while engine.alive:
+            await asyncio.sleep(0.001)
+        gate.let_through()
+        while not engine.alive:
+            await asyncio.sleep(0.001)
+        engine._queue.put(None)
+        while engine.alive:
+            await asyncio.sleep(0.001)
+
+    with_engine(model, scene, limits={"answer_seconds": 0.05})
 
 
 def test_work_of_a_client_that_left_is_not_begun_and_its_images_are_let_go(
@@ -438,3 +528,27 @@ def test_a_thread_outlives_an_error_of_its_own(model: Model, monkeypatch: pytest
         await engine.answer(pixels())
 
     with_engine(model, scene)
+
+
+@pytest.mark.parametrize("step", ["_take", "_answer_waiting"])
+def test_a_thread_outlives_an_error_between_two_batches_and_tells_who_waits(
+    model: Model, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults, metrics, whole = [MemoryError("no more")], Metrics(), getattr(Engine, step)
+
+    def failing(*arguments: Any) -> Any:
+        done = whole(*arguments) if step == "_take" else None
+        if faults:
+            raise faults.pop()
+        return done or whole(*arguments)
+
+    monkeypatch.setattr(Engine, step, failing)
+
+    async def scene(engine: Engine) -> None:
+        with pytest.raises(AnswerFailed):
+            await engine.answer(pixels())
+        await engine.answer(pixels())
+        assert engine.alive
+
+    with_engine(model, scene, metrics)
+    assert "graft_failed_answers_total 1.0" in metrics.exposition().decode()
