@@ -27,11 +27,17 @@ class ServeLimits(Section):
     )
     frames: Literal["first", "single"] = Field("first", description="Of several frames the first, or a refusal.")
     json_depth: int = Field(16, ge=4, le=256, description="Deepest nesting of a JSON body.")
+    request_mpixels: float = Field(
+        100.0, gt=0, le=100_000, description="Most pixels of several images in one request together, millions."
+    )
     images_per_request: int = Field(64, ge=1, le=4096, description="Most images in one inference request.")
     connections: int = Field(1000, ge=1, description="Open connections of a worker; more wait in the kernel's queue.")
     header_seconds: float = Field(10.0, gt=0, le=3600, description="A request's headers must have come by then.")
     body_seconds: float = Field(30.0, gt=0, le=3600, description="A request's body must have come by then.")
     send_seconds: float = Field(30.0, gt=0, le=3600, description="A client must have taken its answer by then.")
+    answer_seconds: float = Field(
+        60.0, gt=0, le=3600, description="A request that is not answered by then gets 503, and no more work is done."
+    )
     idle_seconds: float = Field(30.0, gt=0, le=3600, description="A connection without a request is closed then.")
 
 
