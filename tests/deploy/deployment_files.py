@@ -67,10 +67,10 @@ def most_memory_bytes(variables: Mapping[str, Any], workers: int) -> float:
     return workers * (MODELS * MODEL_BYTES + bodies + decoding + MOST_BYTES + headers + captures)
 
 
-def memory_limit_bytes(text: str) -> int:
+def size_in_bytes(text: str) -> int:
     """Of Kubernetes ("4Gi") or Compose ("4g"); both count in powers of two.
 
-    >>> memory_limit_bytes("4Gi") == memory_limit_bytes("4g") == 4 * 2**30
+    >>> size_in_bytes("4Gi") == size_in_bytes("4g") == 4 * 2**30
     True
     """
     return int(text.lower().removesuffix("i").removesuffix("g")) * 2**30

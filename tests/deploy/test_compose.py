@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment_files import DEPLOY, longest_end_seconds, memory_limit_bytes, most_memory_bytes, served_settings
+from deployment_files import DEPLOY, longest_end_seconds, most_memory_bytes, served_settings, size_in_bytes
 from ruamel.yaml import YAML
 from serving_scene import pins
 
@@ -84,7 +84,8 @@ def test_the_server_takes_what_it_is_told_and_is_given_the_time_to_end() -> None
     settings = served_settings(server["environment"])
     assert settings.serve.open_metrics
     assert str(settings.serve.token_file) == "/run/secrets/token"
-    assert str(settings.store) in {volume["target"] for volume in server["volumes"] if volume["read_only"]}
+    assert str(settings.store) in {volume["target"] for volume in server["volumes"] if volume.get("read_only")}
+    assert settings.serve.capture.folder in {one["target"] for one in server["volumes"] if not one.get("read_only")}
     assert float(server["stop_grace_period"].removesuffix("s")) >= longest_end_seconds(server["environment"])
     assert server["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
     assert f":{settings.serve.port}" in server["ports"][0]
@@ -93,7 +94,7 @@ def test_the_server_takes_what_it_is_told_and_is_given_the_time_to_end() -> None
 def test_what_requests_can_make_the_server_hold_fits_into_its_memory_with_a_quarter_to_spare() -> None:
     server = SERVICES["server"]
     limits = server["deploy"]["resources"]["limits"]
-    assert most_memory_bytes(server["environment"], int(limits["cpus"])) * 1.25 < memory_limit_bytes(limits["memory"])
+    assert most_memory_bytes(server["environment"], int(limits["cpus"])) * 1.25 < size_in_bytes(limits["memory"])
 
 
 def test_runs_and_their_server_speak_the_same_prefect() -> None:

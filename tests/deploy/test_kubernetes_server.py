@@ -10,9 +10,9 @@ from deployment_files import (
     DEPLOY,
     image_environment,
     longest_end_seconds,
-    memory_limit_bytes,
     most_memory_bytes,
     served_settings,
+    size_in_bytes,
 )
 from ruamel.yaml import YAML
 
@@ -83,6 +83,15 @@ def test_its_variables_are_settings_and_no_service_can_add_one() -> None:
     assert not OTHERS & VARIABLES.keys(), "a token belongs into a file"
 
 
+def test_captures_have_a_place_that_may_be_written_and_holds_them() -> None:
+    capture = served_settings(VARIABLES).serve.capture
+    (mount,) = [one for one in CONTAINER["volumeMounts"] if one["mountPath"] == capture.folder]
+    (volume,) = [one for one in POD["volumes"] if one["name"] == mount["name"]]
+    assert not mount.get("readOnly")
+    growing = int(CONTAINER["resources"]["limits"]["cpu"]) * capture.rotate_mb * 1e6
+    assert capture.max_gb * 1e9 + growing < size_in_bytes(volume["emptyDir"]["sizeLimit"])
+
+
 def test_the_probes_ask_what_needs_no_token() -> None:
     asked = {
         probe: CONTAINER[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")
@@ -108,7 +117,7 @@ def test_cores_are_limited_so_that_workers_are_counted() -> None:
 def test_what_requests_can_make_it_hold_fits_into_its_memory_with_a_quarter_to_spare() -> None:
     limits = CONTAINER["resources"]["limits"]
     most = most_memory_bytes(VARIABLES, int(limits["cpu"]))
-    assert most * 1.25 < memory_limit_bytes(limits["memory"])
+    assert most * 1.25 < size_in_bytes(limits["memory"])
 
 
 def test_a_server_may_be_asked_by_clients_alone_and_asks_nobody() -> None:
