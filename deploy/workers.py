@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -74,6 +75,7 @@ class Workers:
         for process in self._processes.values():
             with suppress(ProcessLookupError):
                 process.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(128 + number)
 
     async def _keep(self, number: int, ready: Callable[[dict[str, Any]], None]) -> None:

@@ -89,11 +89,13 @@ def test_ctrl_c_is_as_good(store: Path) -> None:
 def test_a_second_signal_ends_a_server_at_once(store: Path, workers: int) -> None:
     with server("--store", store, "--workers", workers, "--set", "serve.unready_seconds=600") as running:
         pids = running.children()
+        shared = [_shared_folder(pid) for pid in pids]
         running.process.send_signal(signal.SIGTERM)
         wait_until(lambda: running.ask("GET", "/v2/health/ready")[0] == 503)
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(30) == 128 + signal.SIGTERM
         wait_until(lambda: not any(lives(pid) for pid in pids))
+        assert not any(folder.exists() for folder in shared)
 
 
 def test_a_server_is_unready_before_it_refuses_anybody(store: Path) -> None:
