@@ -139,11 +139,34 @@ def test_a_log_that_nobody_reads_stops_nobody_and_tells_what_it_lost(monkeypatch
     assert last["place"] == "last"
 
 
-def test_a_reader_that_is_gone_stops_nobody() -> None:
-    stream = io.StringIO()
-    configure_logging("json", stream)
-    stream.close()
+@pytest.mark.parametrize("fault", [BrokenPipeError, OSError, ValueError])
+def test_a_reader_that_is_gone_ends_no_log_and_later_lines_are_written(
+    monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    stream, writes = io.StringIO(), list[str]()
 
+    def refuse(text: str) -> int:
+        writes.append(text)
+        raise fault
+
+    configure_logging("json", stream)
+    with monkeypatch.context() as gone:
+        gone.setattr(stream, "write", refuse)
+        log_request(logging.INFO, {"place": 1})
+        written(stream)
+    log_request(logging.INFO, {"place": 2})
+
+    assert [json.loads(line)["place"] for line in writes] == [1]
+    assert [json.loads(line)["place"] for line in written(stream).splitlines()] == [2]
+
+
+def test_a_closed_stream_stops_nobody_and_the_next_configuration_writes() -> None:
+    closed, open_one = io.StringIO(), io.StringIO()
+    configure_logging("json", closed)
+    closed.close()
     log_request(logging.INFO, {"place": 1})
-    written_by = logging.getLogger().handlers[-1]
-    written_by.flush()
+
+    configure_logging("json", open_one)
+    log_request(logging.INFO, {"place": 2})
+
+    assert [json.loads(line)["place"] for line in written(open_one).splitlines()] == [2]
