@@ -1,4 +1,4 @@
-"""int8 asked for by a user: one setting, a whole run on the embedded sample, and a release that a server opens."""
+"""int8 asked for by a user: one setting, a whole run, and a release that a server opens."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from pathlib import Path
 
 import pytest
 from desk import make_desk
+from small_workspace import add_pictures
 
 from tasks.reports.manifest import Manifest
 from tasks.reports.quantization import LatencyReport, QuantizationReport
 from tasks.servable import open_servable
 
-LENIENT = ("export.int8.min_speedup=0.5", "export.int8.max_size_ratio=2.0")
-"""Budgets that no machine under load fails; the bundled network is too small to gain much."""
+LENIENT = (
+    *("export.int8.min_speedup=0.5", "export.int8.max_size_ratio=2.0"),
+    *("export.int8.accuracy_margin=0.2", "export.int8.macro_f1_margin=0.2"),
+)
+"""Budgets that no machine under load fails, and margins that twenty test items can show to be kept."""
 
 
 @pytest.mark.slow
-def test_the_sample_is_released_in_int8_and_opens_as_a_server_opens_it(tmp_path: Path) -> None:
+def test_an_int8_model_is_released_and_opens_as_a_server_opens_it(tmp_path: Path) -> None:
     desk = make_desk(tmp_path.resolve())
+    add_pictures(desk.root / "data" / "raw", 40, first_seed=40)
     settings = ("export.precision=int8", "adapt.from_scratch=never", *LENIENT)
     code, result, stderr = desk.adapt(*(part for setting in settings for part in ("--set", setting)))
     assert (code, result["state"]) == (0, "released"), stderr
