@@ -29,6 +29,7 @@ Rejection = Literal[
     "connections",
 ]  # fmt: skip
 
+POINTERS = ("prod", "shadow")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 IMAGES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128, 256)
 
@@ -73,7 +74,16 @@ class Metrics:
             registry=own,
             multiprocess_mode="livesum",
         )
-        self._reloads = Counter("graft_reloads", "Releases taken over or refused.", ["outcome"], registry=own)
+        self._reloads = Counter(
+            "graft_reloads", "Releases taken over or refused, by pointer.", ["outcome", "pointer"], registry=own
+        )
+        self._pointer_refused = Gauge(
+            "graft_pointer_refused",
+            "Workers that do not use what this pointer (prod, shadow) names: it is refused, or cannot be read.",
+            ["pointer"],
+            registry=own,
+            multiprocess_mode="livesum",
+        )
         self._shadow = Counter("graft_shadow", "Images that the shadow was to see.", ["outcome"], registry=own)
         self._captured = Counter("graft_captured", "Requests that were to be captured.", ["outcome"], registry=own)
         self._served: tuple[str, str, str] | None = None
@@ -84,12 +94,15 @@ class Metrics:
         for reason in Rejection.__args__:  # type: ignore[attr-defined]
             self._rejected.labels(reason)
         for counter, outcomes in (
-            (self._reloads, ("accepted", "refused")),
             (self._shadow, ("agreed", "disagreed", "failed", "dropped")),
             (self._captured, ("kept", "dropped", "failed")),
         ):
             for outcome in outcomes:
                 counter.labels(outcome)
+        for pointer in POINTERS:
+            self._pointer_refused.labels(pointer)
+            for outcome in ("accepted", "refused"):
+                self._reloads.labels(outcome, pointer)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """An answered request; `route` is the pattern, never the path that a client chose.
@@ -124,9 +137,13 @@ class Metrics:
         self._served = (name, version, digest)
         self._model.labels(*self._served).set(1)
 
-    def reload(self, outcome: Literal["accepted", "refused"]) -> None:
-        """A release that the store's pointer named was taken over, or refused."""
-        self._reloads.labels(outcome).inc()
+    def reload(self, outcome: Literal["accepted", "refused"], pointer: str = "prod") -> None:
+        """A release that a pointer of the store named was taken over, or refused."""
+        self._reloads.labels(outcome, pointer).inc()
+
+    def pointer_refused(self, pointer: str, refused: bool) -> None:
+        """Whether this worker uses something else than what a pointer of the store names now."""
+        self._pointer_refused.labels(pointer).set(int(refused))
 
     def shadow(self, outcome: Literal["agreed", "disagreed", "failed", "dropped"]) -> None:
         """What became of an image that the shadow release was to see."""

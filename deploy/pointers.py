@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,12 +41,21 @@ def read_pointer(file: Path) -> ProdPointer | None:
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_BYTES:
-            raise UnreadablePointer(f"{file} is no pointer to a release")
+            raise UnreadablePointer(_names_nothing(file))
         return ProdPointer.parse(file.read_bytes(), str(file))
     except FileNotFoundError:
         return None
-    except (OSError, StageInputError) as err:
-        raise UnreadablePointer(" ".join(str(err).split())) from err
+    except StageInputError as err:
+        raise UnreadablePointer(_names_nothing(file)) from err
+    except OSError as err:
+        raise UnreadablePointer(f"{file} cannot be read: {err.strerror or err}") from err
+
+
+def _names_nothing(file: Path) -> str:
+    mend = "move it away, and `graft history` in the workspace writes it anew from the history"
+    if file.name == SHADOW:
+        mend = "`graft shadow --off` takes it away, `graft shadow VERSION --reason TEXT` writes it anew"
+    return f"{file} holds nothing that names a release of this Graft; {mend}"
 
 
 @dataclass
@@ -75,6 +84,7 @@ class Follower:
         name: str,
         load: Callable[[ProdPointer], Model],
         present: Model | None = None,
+        beside: Sequence[Path] = (),
         pause_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,11 +92,12 @@ class Follower:
         Args:
             load: checks and opens a release; whatever it raises refuses that.
             present: what answers already.
+            beside: files outside of a release's folder that its check depends on, such as a key.
             pause_seconds: between the first two tries of a refused release; doubled each time.
         """
         self.present = present
         self._store, self._file, self._load, self._clock = store, store / name, load, clock
-        self._pause_seconds = pause_seconds
+        self._pause_seconds, self._beside = pause_seconds, beside
         self._stamp: tuple[int, ...] | None = None
         self._told = ""
         self._pointer: ProdPointer | None = None
@@ -118,6 +129,15 @@ class Follower:
                     raise
         return self._pointer
 
+    @property
+    def served(self) -> bool:
+        """Whether what answers is what the pointer named at the last look, if it could be read and named anything."""
+        if self._told:
+            return False
+        return self._pointer is None or (
+            self.present is not None and self.present.digest == self._pointer.manifest_sha256
+        )
+
     def change(self, pointer: ProdPointer) -> Model | None:
         """The model to answer with from now on, or None: the present one goes on.
 
@@ -132,7 +152,7 @@ class Follower:
             return self.present
         if not self._due(pointer):
             return None
-        before = fingerprint_of(self._store / pointer.manifest_sha256)
+        before = self._fingerprint(pointer)
         try:
             self.present = self._load(pointer)
         except Exception as err:  # a server outlives whatever a release does to it
@@ -146,6 +166,9 @@ class Follower:
         """There is nothing to follow any more."""
         self.present = self._refusal = None
 
+    def _fingerprint(self, pointer: ProdPointer) -> Fingerprint:
+        return fingerprint_of(self._store / pointer.manifest_sha256, self._beside)
+
     def _refused(self, pointer: ProdPointer, before: Fingerprint, err: Exception) -> _Refusal:
         earlier = self._refusal if self._refusal and self._refusal.pointer == pointer else None
         tries = earlier.tries + 1 if earlier else 1
@@ -156,7 +179,7 @@ class Follower:
         refusal = self._refusal
         if refusal is None or refusal.pointer != pointer:
             return True
-        now = fingerprint_of(self._store / pointer.manifest_sha256)
+        now = self._fingerprint(pointer)
         rests, refusal.seen = now == refusal.seen, now
         if not rests or self._clock() < refusal.not_before:
             return False
@@ -172,13 +195,15 @@ def _may_pass(err: BaseException | None) -> bool:
     return False
 
 
-def fingerprint_of(folder: Path) -> Fingerprint:
-    """Name, size, time of change and inode of all in a folder; empty where there is none."""
+def fingerprint_of(folder: Path, beside: Sequence[Path] = ()) -> Fingerprint:
+    """Name, size, time of change and inode of all in a folder, and of files beside it; of those that there are."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    looks = [(path.relative_to(folder).as_posix(), path.lstat) for path in sorted(folder.rglob("*"))]
+    looks += [(str(path), path.stat) for path in beside]  # a mounted key is a link to what is renewed
+    for name, look in looks:
         try:
-            known = path.lstat()
+            known = look()
         except OSError:
             continue
-        found.append((path.relative_to(folder).as_posix(), known.st_size, known.st_mtime_ns, known.st_ino))
+        found.append((name, known.st_size, known.st_mtime_ns, known.st_ino))
     return tuple(found)

@@ -53,7 +53,7 @@ class Disagreement(BaseModel):
 
 
 class ShadowView(BaseModel):
-    """What GET /shadow shows: of one worker process, since it took this shadow over.
+    """What this worker process compared since it took this shadow over; `graft_shadow_total` counts for all workers.
 
     Attributes:
         version, digest: null where there is no shadow.
@@ -202,6 +202,11 @@ class Shadow:
         with self._changed:
             if model is self._model:
                 self._kept.append(found)
+        LOG.info(
+            "v%s says %s (%.4f) and shadow v%s %s (%.4f) of image %d of request %s",
+            *(seen.live.version, seen.live.label, seen.live.probability, told.version, told.label, told.probability),
+            *(seen.place, seen.request_id),
+        )
         return "disagreed"
 
     def _count(self, outcome: Outcome, against: Model | None = None) -> None:

@@ -16,7 +16,7 @@ def shadow_router(worker: Worker) -> APIRouter:
     """The route, of one worker process: what it compared itself."""
     router = APIRouter(tags=["shadow"])
 
-    @router.get("/shadow", summary="Answers of the shadow release beside those of the live one")
+    @router.get("/shadow", summary="How the shadow release compares with the live one, in this worker")
     async def shadow() -> ShadowView:
         return worker.engine.shadow.view()
 

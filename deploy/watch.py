@@ -92,9 +92,11 @@ class Watch:
 
     def __init__(self, settings: Settings, engine: Engine, metrics: Metrics) -> None:
         self._settings, self._engine, self._metrics = settings, engine, metrics
-        pause = settings.serve.watch_seconds
-        self._prod = Follower(settings.store, PROD, self._load, engine.model, pause)
-        self._shadow = Follower(settings.store, SHADOW, self._load_shadow, None, pause)
+        pause, key = settings.serve.watch_seconds, settings.serve.verify_key
+        beside = [Path(key)] if key else []
+        self._prod = Follower(settings.store, PROD, self._load, engine.model, beside, pause)
+        self._shadow = Follower(settings.store, SHADOW, self._load_shadow, None, beside, pause)
+        self._told: dict[str, str] = {}
         self._prod_was_there = True
         self._untidy = True
         self._ended = threading.Event()
@@ -120,13 +122,25 @@ class Watch:
         if self._untidy:
             return_freed_memory()
             self._untidy = False
-        for look in (self._look_at_prod, self._look_at_shadow):
+        for name, look, follower in (
+            (PROD, self._look_at_prod, self._prod),
+            (SHADOW, self._look_at_shadow, self._shadow),
+        ):
             try:
                 look()
+                self._told.pop(name, None)
             except UnreadablePointer as err:
                 LOG.warning("%s; the server goes on as it was", err)
-            except Exception:
-                LOG.exception("the store could not be looked at; the server goes on as it was")
+            except Exception as err:
+                self._tell(name, err)
+            self._metrics.pointer_refused(name, not follower.served)
+
+    def _tell(self, name: str, err: Exception) -> None:
+        """With its trace once; a fault that lasts would write that at every look."""
+        text = f"{type(err).__name__}: {err}"
+        if self._told.get(name) != text:
+            self._told[name] = text
+            LOG.error("%s of the store could not be looked at; the server goes on as it was", name, exc_info=err)
 
     def _follow(self) -> None:
         while not self._ended.is_set():
@@ -146,12 +160,12 @@ class Watch:
         try:
             model = self._prod.change(pointer)
         except RefusedRelease as err:
-            self._metrics.reload("refused")
+            self._metrics.reload("refused", PROD)
             LOG.error("v%d is refused, v%s goes on answering: %s", pointer.version, self._engine.model.version, err)
             return
         if model is not None and not self._ended.is_set():
             self._engine.take_over(model)
-            self._metrics.reload("accepted")
+            self._metrics.reload("accepted", PROD)
             LOG.info("v%s (%s) answers from now on", model.version, model.digest[:12])
 
     def _look_at_shadow(self) -> None:
@@ -165,11 +179,13 @@ class Watch:
         try:
             model = self._shadow.change(pointer)
         except RefusedRelease as err:
+            self._metrics.reload("refused", SHADOW)
             kept = f"v{shadow.model.version} stays the shadow" if shadow.model else "there is no shadow"
             LOG.error("v%d is refused as the shadow, %s: %s", pointer.version, kept, err)
             return
         if model is not None and not self._ended.is_set():
             shadow.take_over(model)
+            self._metrics.reload("accepted", SHADOW)
             LOG.info("v%s (%s) is the shadow from now on", model.version, model.digest[:12])
 
     def _load(self, pointer: ProdPointer) -> Model:

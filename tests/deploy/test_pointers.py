@@ -21,6 +21,7 @@ from deploy.pointers import (
     UnreadablePointer,
     read_pointer,
 )
+from tasks.errors import ReleaseError
 from tasks.reports.prod_pointer import ProdPointer
 
 
@@ -30,7 +31,7 @@ class Watched:
     def __init__(self, store: Path) -> None:
         self.store, self.now, self.tries = store, 0.0, 0
         self.fault: Callable[[], None] = lambda: None
-        self.follower = Follower(store, "prod", self._load, None, 1.0, lambda: self.now)
+        self.follower = Follower(store, "prod", self._load, None, (), 1.0, lambda: self.now)
 
     def _load(self, pointer: ProdPointer) -> Model:
         self.tries += 1
@@ -164,7 +165,10 @@ def read(store: Path) -> ProdPointer:
 def test_an_unreadable_pointer_is_told_once_and_what_it_named_stays(watched: Watched) -> None:
     assert watched.look()
     (watched.store / "prod").write_text("{")
-    with pytest.raises(UnreadablePointer, match="prod is not a readable ProdPointer"):
+    with pytest.raises(
+        UnreadablePointer,
+        match="prod holds nothing that names a release of this Graft; move it away, and `graft history`",
+    ):
         watched.follower.named()
     for _ in range(3):
         assert watched.look() is None
@@ -191,6 +195,39 @@ def test_a_disk_that_falters_while_the_pointer_is_read_delays_a_change_and_loses
     model = watched.look()
     assert model is not None
     assert model.version == "2"
+
+
+def test_a_file_beside_the_release_that_changed_is_another_try(watched: Watched, tmp_path: Path) -> None:
+    key = tmp_path / "key.pub"
+    key.write_text("old")
+    watched.follower = Follower(watched.store, "prod", watched._load, None, [key], 1.0, lambda: watched.now)
+    faults = ["is not signed by a trusted key"]
+
+    def fault() -> None:
+        if faults:
+            raise ReleaseError(faults[0])
+
+    watched.fault = fault
+    with pytest.raises(RefusedRelease, match="trusted key"):
+        watched.look()
+    assert not watched.follower.served
+    for _ in range(5):
+        watched.now += 100
+        assert watched.look() is None
+    faults.clear()
+    key.write_text("old and new")
+    found = [watched.look() for watched.now in (1000.0, 1001.0)]  # it changed; it rests
+    assert found[0] is None
+    assert found[1] is not None
+    assert watched.follower.served
+    assert watched.tries == 2
+
+
+def test_a_shadow_that_names_nothing_is_told_with_its_own_mend(tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("{}")
+    with pytest.raises(UnreadablePointer, match=r"`graft shadow --off` takes it away") as caught:
+        read_pointer(tmp_path / "shadow")
+    assert "pydantic" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "large", "foreign"])

@@ -101,8 +101,8 @@ def test_no_request_fails_every_bad_release_is_refused_and_old_ones_are_let_go(
     assert load.wrong == []
     assert set(load.seen) == set(scene.expected)
     text = metrics.exposition().decode()
-    assert f'graft_reloads_total{{outcome="accepted"}} {sound}.0' in text
-    assert f'graft_reloads_total{{outcome="refused"}} {bad}.0' in text
+    assert f'graft_reloads_total{{outcome="accepted",pointer="prod"}} {sound}.0' in text
+    assert f'graft_reloads_total{{outcome="refused",pointer="prod"}} {bad}.0' in text
     assert living(opened) == [engine.model.opened]
 
 

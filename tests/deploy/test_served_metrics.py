@@ -147,7 +147,8 @@ def test_series_that_can_be_named_are_there_before_their_first_event() -> None:
     series = series_of(Metrics().exposition().decode())
 
     assert value(series, "graft_rejected_total", reason="overloaded") == 0
-    assert value(series, "graft_reloads_total", outcome="refused") == 0
+    assert value(series, "graft_reloads_total", outcome="refused", pointer="shadow") == 0
+    assert value(series, "graft_pointer_refused", pointer="prod") == 0
     assert value(series, "graft_shadow_total", outcome="disagreed") == 0
     assert value(series, "graft_captured_total", outcome="dropped") == 0
     assert value(series, "process_open_fds", pid=str(os.getpid())) > 0

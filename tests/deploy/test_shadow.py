@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import threading
 import time
 import weakref
@@ -67,7 +68,9 @@ def label(model: Model, data: bytes) -> str:
     return model.labels[int(model.opened.answer(model.opened.preprocess.prepare(data)).argmax())]
 
 
-def test_disagreements_are_counted_and_the_latest_kept_with_both_answers(live: Model, other: Model) -> None:
+def test_disagreements_are_counted_and_told_and_the_latest_kept_with_both_answers(
+    live: Model, other: Model, caplog: pytest.LogCaptureFixture
+) -> None:
     photos = [photo(seed) for seed in range(30)]
     differ = [place for place, data in enumerate(photos) if label(live, data) != label(other, data)]
     assert 6 < len(differ) < 30
@@ -79,7 +82,12 @@ def test_disagreements_are_counted_and_the_latest_kept_with_both_answers(live: M
             assert answer.model is live
         await compared(engine.shadow, 30)
 
-    view = with_engine(live, scene, shadow={"kept": 5}).shadow.view()
+    with caplog.at_level(logging.INFO, "graft.shadow"):
+        view = with_engine(live, scene, shadow={"kept": 5}).shadow.view()
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.rpartition(" ")[2] for line in lines] == [f"r-{place}" for place in differ]
+    assert lines[-1].startswith(f"v1 says {label(live, photos[differ[-1]])} (")
+    assert f"shadow v2 {label(other, photos[differ[-1]])} (" in lines[-1]
     assert (view.version, view.digest, view.share) == ("2", other.digest, 1.0)
     assert (view.agreed, view.disagreed, view.failed, view.dropped) == (30 - len(differ), len(differ), 0, 0)
     assert [one.request_id for one in view.disagreements] == [f"r-{place}" for place in differ[::-1][:5]]

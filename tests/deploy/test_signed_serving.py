@@ -56,7 +56,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 def refusals(server: Server) -> float:
     """Releases that the server refused after its start."""
     lines = server.ask("/metrics")[1].decode().splitlines()
-    found = [float(line.split()[-1]) for line in lines if line.startswith('graft_reloads_total{outcome="refused"}')]
+    found = [float(line.split()[-1]) for line in lines if line.startswith('graft_reloads_total{outcome="refused"')]
     return sum(found)
 
 
@@ -100,3 +100,20 @@ def test_a_reload_asks_for_the_signature_and_takes_over_once_it_is_there(
     assert server.code == 0
     assert "is not signed, and serve.verify_key asks for a signature" in server.log
     assert "is not signed by a trusted key" in server.log
+
+
+def test_a_key_that_is_added_later_is_enough_for_what_was_refused_for_want_of_it(
+    store: Path, tmp_path: Path, key: Path
+) -> None:
+    sign(store, ProdPointer.read(store / "prod").manifest_sha256, key)
+    second, later = add_release(store, seed=1), tmp_path / "later.pem"
+    new_key(later)
+    sign(store, second, later)
+    settings = {"GRAFT_SERVE_VERIFY_KEY": trusted(key), "GRAFT_SERVE_WATCH_SECONDS": "0.05"}
+    with serving(tmp_path, "--store", str(store), **settings) as server:
+        point(store, second, version=2)
+        eventually(lambda: refusals(server) == 1)
+        with Path(trusted(key)).open("a", encoding="utf-8") as file:
+            file.write(Path(trusted(later)).read_text(encoding="utf-8"))
+        eventually(lambda: server.predict(photo())["version"] == "2")
+    assert server.code == 0

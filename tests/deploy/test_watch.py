@@ -38,11 +38,15 @@ class Server:
     def version(self) -> str:
         return self.engine.model.version
 
-    def reloads(self, outcome: str) -> float:
+    def count(self, series: str) -> float:
         lines = self.metrics.exposition().decode().splitlines()
-        return float(
-            next(line for line in lines if line.startswith(f'graft_reloads_total{{outcome="{outcome}"')).split()[1]
-        )
+        return float(next(line for line in lines if line.startswith(series)).split()[1])
+
+    def reloads(self, outcome: str, pointer: str = "prod") -> float:
+        return self.count(f'graft_reloads_total{{outcome="{outcome}",pointer="{pointer}"}}')
+
+    def refused(self, pointer: str) -> float:
+        return self.count(f'graft_pointer_refused{{pointer="{pointer}"}}')
 
 
 @pytest.fixture
@@ -112,7 +116,7 @@ def test_a_pointer_that_vanished_or_cannot_be_read_changes_nothing(
     assert server.version == "1"
     assert [record.getMessage() for record in caplog.records] == [
         f"{store / 'prod'} is gone; v1 goes on answering",
-        next(record.getMessage() for record in caplog.records if "not a readable" in record.getMessage()),
+        next(record.getMessage() for record in caplog.records if "names a release" in record.getMessage()),
     ]
     assert server.reloads("refused") == 0
     point(store, add_release(store, 1), 2)
@@ -148,6 +152,54 @@ def test_the_shadow_comes_changes_and_goes_with_its_pointer(server: Server, stor
         assert server.version == "1"
     finally:
         shadow.close()
+
+
+def test_a_pointer_that_is_not_followed_is_shown_until_it_is(server: Server, store: Path) -> None:
+    def shown() -> tuple[float, float]:
+        server.watch.look()
+        server.watch.look()
+        return server.refused("prod"), server.refused("shadow")
+
+    try:
+        assert shown() == (0, 0)
+        point(store, spoilt_release(store, 1, truncate), 2)
+        assert shown() == (1, 0)
+        point(store, spoilt_release(store, 2, truncate), 3, pointer="shadow")
+        assert shown() == (1, 1)
+        assert (server.reloads("refused"), server.reloads("refused", "shadow")) == (1, 1)
+        point(store, add_release(store, 3), 4)
+        assert shown() == (0, 1)
+        point(store, add_release(store, 4), 5, pointer="shadow")
+        assert shown() == (0, 0)
+        assert server.reloads("accepted", "shadow") == 1
+        (store / "prod").write_text("{")
+        assert shown() == (1, 0)
+        point(store, add_release(store, 3), 4, number=5)
+        (store / "shadow").unlink()
+        assert shown() == (0, 0)
+    finally:
+        server.engine.shadow.close()
+
+
+def test_a_fault_that_lasts_is_told_once_and_again_when_it_is_another(
+    server: Server, store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def change(pointer: ProdPointer) -> None:
+        raise PermissionError(13, text)
+
+    text = "Permission denied"
+    monkeypatch.setattr(server.watch._prod, "change", change)
+    with caplog.at_level(logging.INFO, "graft.watch"):
+        for _ in range(3):
+            server.watch.look()
+        text = "Operation not permitted"
+        server.watch.look()
+        monkeypatch.undo()
+        server.watch.look()
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]
+    assert {record.getMessage() for record in caplog.records} == {
+        "prod of the store could not be looked at; the server goes on as it was"
+    }
 
 
 def test_what_answers_already_is_its_own_shadow_without_a_second_copy(server: Server, store: Path) -> None:
