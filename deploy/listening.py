@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import ipaddress
 import os
 import socket
 import struct
@@ -47,6 +48,11 @@ def shown_address(sock: socket.socket) -> str:
     """The URL of a listening socket."""
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if sock.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+def reached_by_others(sock: socket.socket) -> bool:
+    """Whether more than this machine's own programs can connect."""
+    return not ipaddress.ip_address(str(sock.getsockname()[0]).partition("%")[0]).is_loopback
 
 
 def _address(host: str, port: int) -> tuple[int, tuple[str, int]]:

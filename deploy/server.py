@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deploy.listening import listen, shown_address
+from deploy.listening import listen, reached_by_others, shown_address
 from deploy.settings import Flags, Override, Settings, flag_overrides, read_settings
 from tasks.errors import GraftError, UserError, counted
 from tasks.threads import usable_cores
@@ -57,7 +57,7 @@ def serve(settings: Settings) -> None:
     _allow_many_files()
     workers = settings.serve.workers or default_workers()
     with listen(settings.serve.host, settings.serve.port) as sock:
-        ready = _announcer(shown_address(sock), workers)
+        ready = _announcer(shown_address(sock), workers, reached_by_others(sock) and not _asks_for_token(settings))
         if workers == 1:
             _serve_here(settings, sock, ready)
         else:
@@ -93,12 +93,23 @@ def _serve_here(settings: Settings, sock: socket.socket, ready: Callable[[dict[s
     serving.run(lambda: ready({"model": model.name, "version": model.version, "digest": model.digest}))
 
 
-def _announcer(address: str, workers: int) -> Callable[[dict[str, Any]], None]:
+def _asks_for_token(settings: Settings) -> bool:
+    from deploy.auth import TOKEN
+
+    return settings.serve.token_file is not None or TOKEN in os.environ
+
+
+def _announcer(address: str, workers: int, unguarded: bool) -> Callable[[dict[str, Any]], None]:
     def announce(served: dict[str, Any]) -> None:
         text = f"{address} serves {served['model']} version {served['version']} (digest {served['digest'][:12]}), "
         _logger.info(
             text + counted(workers, "worker"), extra={"fields": {"address": address, **served, "workers": workers}}
         )
+        if unguarded:
+            _logger.warning(
+                "whoever reaches %s is answered: no token is asked for; give serve.token_file, or listen on 127.0.0.1",
+                address,
+            )
 
     return announce
 

@@ -16,6 +16,13 @@ from serving_scene import REPOSITORY
 FILES = ("Dockerfile", "worker.Dockerfile")
 
 
+def test_its_example_and_the_guides_publish_to_this_machine_alone() -> None:
+    for file in (DEPLOY / "Dockerfile", REPOSITORY / "docs" / "serving.md"):
+        published = re.findall(r"--publish (\S+)", file.read_text(encoding="utf-8"))
+        assert published
+        assert all(one.startswith("127.0.0.1:") for one in published)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_hadolint_finds_nothing(name: str) -> None:
     beside = Path(sys.executable).with_name("hadolint")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy import server
 from deploy.server import default_workers, main
+from deploy.settings import Flags, Settings, read_settings
 
 
 def told(*options: str) -> str:
@@ -86,3 +93,56 @@ def test_a_worker_for_every_processor_that_may_be_used(
         file.write_text(text + "\n", encoding="ascii")
     monkeypatch.setattr(server, "usable_cores", lambda: 8)
     assert default_workers(tmp_path) == workers
+
+
+class Bound:
+    """A listening socket that says where it is, and is nowhere."""
+
+    def __init__(self, host: str) -> None:
+        self.family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._host = host
+
+    def getsockname(self) -> tuple[str, int]:
+        return self._host, 8000
+
+
+def warnings_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, host: str, **told: str) -> list[str]:
+    """What a server that listens there says at its start."""
+
+    @contextlib.contextmanager
+    def bound(*_: object) -> Iterator[Bound]:
+        yield Bound(host)
+
+    def started(_: Settings, __: object, ready: Callable[[dict[str, Any]], None]) -> None:
+        ready({"model": "m", "version": "1", "digest": "d" * 64})
+
+    monkeypatch.setattr(server, "listen", bound)
+    monkeypatch.setattr(server, "_serve_here", started)
+    monkeypatch.setattr("deploy.request_log.configure_logging", lambda *_: None)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    environment = {name: value for name, value in os.environ.items() if name in told}
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="graft.server"):
+        server.serve(read_settings(None, {**environment, "GRAFT_SERVE_WORKERS": "1"}, Flags()))
+    assert any("serves m version 1" in line.message for line in caplog.records)
+    return [line.message for line in caplog.records if line.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "fe80::1%eth0"])
+def test_a_server_that_others_reach_without_a_token_says_so(
+    host: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("GRAFT_SERVE_TOKEN", raising=False)
+    (line,) = warnings_of(monkeypatch, caplog, host)
+    assert "no token is asked for; give serve.token_file" in line
+    assert warnings_of(monkeypatch, caplog, host, GRAFT_SERVE_TOKEN_FILE="token") == []
+    assert warnings_of(monkeypatch, caplog, host, GRAFT_SERVE_TOKEN="secret") == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1"])
+def test_a_server_of_this_machine_alone_says_nothing(
+    host: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("GRAFT_SERVE_TOKEN", raising=False)
+    assert warnings_of(monkeypatch, caplog, host) == []
