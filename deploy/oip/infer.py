@@ -61,18 +61,8 @@ class Inference:
         return _response(reply)
 
     async def _answered(self, http: Request, model: Model, version: str | None) -> tuple[list[Answer], Reply]:
-        limits, state = self._worker.settings.serve.limits, http.scope["state"]
-        header_length = _header_length(http)
-        encoding = http.headers.get("content-encoding")
-        body = b"".join([chunk async for chunk in body_chunks(http, limits, CODINGS)])
-
-        def parsed() -> InferRequest:
-            plain = opened_body(body, encoding, int(limits.body_mb * MEGABYTE))
-            return parse_request(plain, header_length, model, limits)
-
-        small = not encoding and (len(body) if header_length is None else header_length) <= SMALL_JSON
-        large = encoding is not None or len(body) > LARGE_BODY
-        request = parsed() if small else await self._in_thread(parsed, large)
+        state = http.scope["state"]
+        request = await self._request(http, model)
         answers = await self._worker.engine.answer_many(request.images, state["request_id"])
         served = answers[0].model
         state["version"] = served.version
@@ -83,6 +73,21 @@ class Inference:
         if written <= SMALL_REPLY:
             return answers, make_reply(request, answers)
         return answers, await asyncio.to_thread(make_reply, request, answers)
+
+    async def _request(self, http: Request, model: Model) -> InferRequest:
+        """Read and understood; the body itself is let go here, and does not wait with its images to be answered."""
+        limits = self._worker.settings.serve.limits
+        header_length = _header_length(http)
+        encoding = http.headers.get("content-encoding")
+        body = b"".join([chunk async for chunk in body_chunks(http, limits, CODINGS)])
+
+        def parsed() -> InferRequest:
+            plain = opened_body(body, encoding, int(limits.body_mb * MEGABYTE))
+            return parse_request(plain, header_length, model, limits)
+
+        small = not encoding and (len(body) if header_length is None else header_length) <= SMALL_JSON
+        large = encoding is not None or len(body) > LARGE_BODY
+        return parsed() if small else await self._in_thread(parsed, large)
 
     async def _in_thread(self, parsed: Callable[[], InferRequest], large: bool) -> InferRequest:
         async with self._large_one if large else nullcontext():

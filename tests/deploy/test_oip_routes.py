@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -323,3 +324,26 @@ def test_what_is_answered_is_offered_to_the_capture(worker: Worker) -> None:
         capturing.post(INFER, content=request_body(files_input(files)), headers=headers)
         capturing.post(INFER, content=request_body(image_input(pixels(1, CROP))), headers=headers)
     assert offered == [("r-1", files[0], "3"), ("r-1", files[1], "3"), ("r-1", None, "3")]
+
+
+@pytest.mark.parametrize("small_json", [SMALL_JSON, 0], ids=["read in the loop", "read in a thread"])
+def test_a_body_does_not_wait_with_its_images(
+    worker: Worker, client: TestClient, monkeypatch: pytest.MonkeyPatch, small_json: int
+) -> None:
+    body = request_body(files_input([photo()]))
+    holders = list[int]()
+    answer_many = worker.engine.answer_many
+
+    async def given(*_: object) -> AsyncIterator[bytes]:
+        yield body
+
+    async def counted(*asked: Any) -> Any:
+        holders.append(sys.getrefcount(body))
+        return await answer_many(*asked)
+
+    monkeypatch.setattr(infer, "SMALL_JSON", small_json)
+    monkeypatch.setattr(infer, "body_chunks", given)
+    monkeypatch.setattr(worker.engine, "answer_many", counted)
+    alone = sys.getrefcount(body)
+    assert client.post(INFER, content=b"x").status_code == 200
+    assert holders == [alone]
