@@ -45,6 +45,7 @@ class Engine:
 
     Attributes:
         admitted: images that wait or are being answered.
+        counted: of them against serve.queue, of one request serve.max_batch at most.
         idle: set while there are none.
         shadow: compares a second release, where there is one.
     """
@@ -52,7 +53,7 @@ class Engine:
     def __init__(self, model: Model, serve: ServeParams, metrics: Metrics) -> None:
         self.model = model
         self.admitted = 0
-        self._weight = 0
+        self.counted = 0
         self.idle = threading.Event()
         self.idle.set()
         self.shadow = Shadow(serve, metrics, self.idle)
@@ -149,13 +150,13 @@ class Engine:
     def _check_room(self) -> None:
         if self._stopping:
             raise Stopping("the server ends")
-        if self._weight >= self._serve.queue:
+        if self.counted >= self._serve.queue:
             raise Overloaded(f"{self.admitted} images wait, {self._serve.queue} are admitted")
 
     def _enter(self, request: Request, count: int) -> None:
         self._open.add(request)
         self.admitted += count
-        self._weight += min(count, self._serve.max_batch)
+        self.counted += min(count, self._serve.max_batch)
         self.idle.clear()
         self._metrics.queue(self.admitted)
         self._queue.put(request)
@@ -164,7 +165,7 @@ class Engine:
         request.drop()
         self._open.discard(request)
         self.admitted -= count
-        self._weight -= min(count, self._serve.max_batch)
+        self.counted -= min(count, self._serve.max_batch)
         self._metrics.queue(self.admitted)
         if not self.admitted:
             self.idle.set()

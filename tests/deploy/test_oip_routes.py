@@ -251,9 +251,9 @@ def test_nobody_waits_for_a_large_request_that_is_being_read(
 
 
 def test_images_are_counted_against_the_queue(client: TestClient, worker: Worker) -> None:
-    worker.engine.admitted += 8
+    worker.engine.counted += 8
     reply = client.post(INFER, content=request_body(image_input(pixels(1, CROP))))
-    worker.engine.admitted -= 8
+    worker.engine.counted -= 8
     assert (reply.status_code, list(reply.json())) == (503, ["error"])
     assert "Retry-After" in reply.headers
 
