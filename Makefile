@@ -55,10 +55,14 @@ lock:
 	$(BIN)/python -m pip --python build/serve/bin/python install --quiet --constraint requirements.lock ".[serve]"
 	$(BIN)/python -m pip --python build/serve/bin/python freeze --exclude graft > deploy/requirements.lock
 
-sbom: .venv/.done
+# In environments of its own: a list is no reason to set .venv up anew.
+sbom:
 	$(PYTHON) -m venv --clear --without-pip build/serve
-	$(BIN)/python -m pip --python build/serve/bin/python install --quiet --no-deps --requirement deploy/requirements.lock .
-	$(BIN)/cyclonedx-py environment --output-reproducible --output-file build/sbom.cdx.json build/serve/bin/python
+	$(PYTHON) -m venv --clear build/sbom
+	build/sbom/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock cyclonedx-bom
+	build/sbom/bin/python -m pip --python build/serve/bin/python install --quiet --disable-pip-version-check --no-deps \
+		--requirement deploy/requirements.lock .
+	build/sbom/bin/cyclonedx-py environment --output-reproducible --output-file build/sbom.cdx.json build/serve/bin/python
 
 clean:
 	rm -rf .venv .graft build .mypy_cache .ruff_cache .pytest_cache

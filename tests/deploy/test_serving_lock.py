@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import tomllib
 from importlib.metadata import distribution
+from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from serving_scene import REPOSITORY, pins
@@ -45,3 +49,14 @@ def test_nothing_of_the_pipeline_is_locked_for_a_server() -> None:
     assert {"onnxruntime", "fastapi", "numpy", "pillow", "pydantic"} <= served
     assert served.isdisjoint({"torch", "prefect", "dvc", "great-expectations", "triton", "pandas", "pyarrow", "scipy"})
     assert not [name for name in served if name.startswith(("nvidia", "cuda"))]
+
+
+def test_the_bill_of_materials_is_made_without_touching_the_environment_of_the_checkout(tmp_path: Path) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    told = subprocess.run(["make", "--dry-run", "sbom"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "build/sbom.cdx.json" in told.stdout
+    assert ".venv" not in told.stdout
