@@ -60,31 +60,41 @@ def _checked(folder: Path, digest: str | None, verify_key: Path | None, qualific
     manifest = Manifest.parse(contents[MANIFEST], str(folder / MANIFEST))
     if any(bytes_sha256(contents.get(name, b"")) != sha256 for name, sha256 in manifest.files.items()):
         raise ReleaseError(f"{folder} was changed while it was read")
-    _check_qualified(qualification, folder, found)
+    judged = _check_qualified(qualification, folder, found)
     if verify_key is not None:
-        _check_signed(folder, verify_key, found)
+        _check_signed(folder, verify_key, {MANIFEST: found, QUALIFICATION: judged})
     opened = OpenedRelease(folder, contents)
     _check_golden(opened, contents)
     _check_outputs(opened)
     return Servable(found, manifest, opened, contents.get(MODEL_CARD, b"").decode("utf-8", "replace"))
 
 
-def _check_qualified(file: Path, folder: Path, digest: str) -> None:
+def _check_qualified(file: Path, folder: Path, digest: str) -> str:
+    """The sha256 of what qualifies it, as it was read."""
+    mend = f"; run `graft adapt` (stage {Qualification.produced_by})"
     try:
-        qualification = Qualification.read(file)
+        content = file.read_bytes()
+        qualification = Qualification.parse(content, str(file), mend)
+    except OSError as err:
+        raise ReleaseError(f"{file} cannot be read ({err.strerror}){mend}") from err
     except StageInputError as err:
         raise ReleaseError(str(err)) from err
     if qualification.manifest_sha256 != digest:
         raise ReleaseError(f"{file} is of another release")
     if not qualification.passed:
         raise ReleaseError(f"{folder} is not qualified: {'; '.join(qualification.reasons)}")
+    return bytes_sha256(content)
 
 
-def _check_signed(folder: Path, verify_key: Path, digest: str) -> None:
-    """That the folder is signed, and that what was read of it is what was signed."""
+def _check_signed(folder: Path, verify_key: Path, read: Mapping[str, str]) -> None:
+    """That the folder is signed, and that what was read of it (sha256 by name) is what was signed.
+
+    What qualifies a folder from outside is not signed with it.
+    """
     from tasks.signatures import verify_signature
 
-    if verify_signature(folder, verify_key).get(MANIFEST) != digest:
+    signed = verify_signature(folder, verify_key)
+    if MANIFEST not in signed or any(signed[name] != sha256 for name, sha256 in read.items() if name in signed):
         raise ReleaseError(f"{folder} was changed while it was read")
 
 

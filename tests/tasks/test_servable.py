@@ -22,7 +22,7 @@ from spoilt_releases import SPOILT
 from tasks import servable
 from tasks.errors import ReleaseError
 from tasks.opened_release import OpenedRelease, golden_faults
-from tasks.release import SIGNATURE, manifest_sha256
+from tasks.release import QUALIFICATION, SIGNATURE, manifest_sha256
 from tasks.reports.qualification import Check, Qualification
 from tasks.reports.release_parts import GoldenCases
 from tasks.servable import open_servable
@@ -179,10 +179,10 @@ def test_what_was_checked_is_what_is_opened(release: Path, monkeypatch: pytest.M
     other = make_release(release.parent / "other", seed=9)
     qualified = servable._check_qualified
 
-    def replacing(*arguments: Path) -> None:
+    def replacing(*arguments: Path) -> str:
         for name in ("model.onnx", "labels.json", "preprocess.json", "golden/golden.json"):
             shutil.copy(other / name, release / name)
-        qualified(*arguments)  # type: ignore[arg-type]
+        return qualified(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(servable, "_check_qualified", replacing)
     np.testing.assert_array_equal(open_servable(release).opened.answers(image, 1), expected)
@@ -278,13 +278,37 @@ def test_a_signed_release_that_takes_another_ones_place_while_it_is_checked_vouc
     (signed / SIGNATURE).write_bytes(signature_of(signed, key))
     qualified = servable._check_qualified
 
-    def replacing(*arguments: Path) -> None:
-        qualified(*arguments)  # type: ignore[arg-type]
+    def replacing(*arguments: Path) -> str:
+        judged = qualified(*arguments)  # type: ignore[arg-type]
         shutil.rmtree(release)
         shutil.copytree(signed, release)
+        return judged
 
     with monkeypatch.context() as patch:
         patch.setattr(servable, "_check_qualified", replacing)
         with pytest.raises(ReleaseError, match="was changed while it was read"):
             open_servable(release, verify_key=trusted)
     assert open_servable(release, verify_key=trusted).digest == manifest_sha256(signed)
+
+
+def test_a_qualification_that_was_there_for_a_moment_is_not_taken_for_the_signed_one(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    (release / SIGNATURE).write_bytes(signature_of(release, key))
+    file, qualified = release / QUALIFICATION, servable._check_qualified
+    signed = file.read_bytes()
+
+    def lent(*arguments: Path) -> str:
+        file.write_bytes(signed + b"\n")
+        judged = qualified(*arguments)  # type: ignore[arg-type]
+        file.write_bytes(signed)
+        return judged
+
+    with monkeypatch.context() as patch:
+        patch.setattr(servable, "_check_qualified", lent)
+        with pytest.raises(ReleaseError, match="was changed while it was read"):
+            open_servable(release, verify_key=trusted)
+    assert open_servable(release, verify_key=trusted)
