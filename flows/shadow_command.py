@@ -29,7 +29,7 @@ def shadow(
 ) -> None:
     """Let a published version see a share of what production answers, for comparison only; clients never see it.
 
-    Servers follow within serve.watch_seconds; GET /shadow and the metric graft_shadow_total tell where the two disagree.
+    Servers follow within serve.watch_seconds; GET /shadow and the metric graft_shadow_total tell where they disagree.
     """
     from flows.actor import actor_of
     from flows.shadow_pointer import end_shadow, present_shadow, put_in_shadow, shadow_text
