@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from deploy.listening import listen, reached_by_others, shown_address
 from deploy.settings import Flags, Override, Settings, flag_overrides, read_settings
@@ -35,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     told = _parser().parse_args(arguments)
     try:
         params = Path("params.yaml")
-        settings = read_settings(params if params.is_file() else None, os.environ, _flags(told))
-        serve(settings)
+        flags = _flags(told)
+        settings = read_settings(params if params.is_file() else None, os.environ, flags)
+        serve(settings, source=flags.params or (params if params.is_file() else None))
     except GraftError as err:
         sys.exit(f"graft: {err}")
     except ModuleNotFoundError as err:
@@ -45,9 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"graft: serving needs {err.name}: pip install 'graft[serve]'")
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, source: Path | None = None) -> None:
     """Serve until a signal has ended it.
 
+    Args:
+        source: the params.yaml that was read, for the log.
     Raises:
         GraftError: the address cannot be listened on, or there is no release that may be served.
     """
@@ -57,13 +60,15 @@ def serve(settings: Settings) -> None:
     _allow_many_files()
     workers = settings.serve.workers or default_workers()
     with listen(settings.serve.host, settings.serve.port) as sock:
-        ready = _announcer(shown_address(sock), workers, reached_by_others(sock) and not _asks_for_token(settings))
+        unguarded = reached_by_others(sock) and not _asks_for_token(settings)
+        ready = _announcer(shown_address(sock), workers, unguarded, source)
         if workers == 1:
             _serve_here(settings, sock, ready)
         else:
             from deploy.workers import run_workers
 
             run_workers(settings, sock, workers, ready)
+    _logger.info("ended")
 
 
 def default_workers(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -99,12 +104,13 @@ def _asks_for_token(settings: Settings) -> bool:
     return settings.serve.token_file is not None or TOKEN in os.environ
 
 
-def _announcer(address: str, workers: int, unguarded: bool) -> Callable[[dict[str, Any]], None]:
+def _announcer(address: str, workers: int, unguarded: bool, source: Path | None) -> Callable[[dict[str, Any]], None]:
     def announce(served: dict[str, Any]) -> None:
         text = f"{address} serves {served['model']} version {served['version']} (digest {served['digest'][:12]}), "
         _logger.info(
             text + counted(workers, "worker"), extra={"fields": {"address": address, **served, "workers": workers}}
         )
+        _logger.info("settings: %s", source.absolute() if source else "the defaults; there is no params.yaml here")
         if unguarded:
             _logger.warning(
                 "whoever reaches %s is answered: no token is asked for; give serve.token_file, or listen on 127.0.0.1",
@@ -133,8 +139,15 @@ def _flags(told: argparse.Namespace) -> Flags:
     return Flags(told.params, told.store, told.release, tuple(overrides))
 
 
+class _Parser(argparse.ArgumentParser):
+    """Ends as every other command of `graft` ends at a user's mistake; 2 is a refusal there."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(f"graft: {message}; `graft serve --help` lists the options")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="graft serve",
         description="Serve a release over HTTP.",
         epilog="Settings: params.yaml's section serve, then GRAFT_SERVE_... variables, then these options.",

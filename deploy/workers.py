@@ -50,7 +50,7 @@ class Workers:
 
         Raises:
             ReleaseError: what is to be served cannot be, told by the first worker that found it.
-            GraftError: a worker died at once, several times in a row.
+            GraftError: a worker died at once, several times in a row, and no other one serves.
         """
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
@@ -79,7 +79,7 @@ class Workers:
         os._exit(128 + number)
 
     async def _keep(self, number: int, ready: Callable[[dict[str, Any]], None]) -> None:
-        """One worker after another in the same place."""
+        """One worker after another in the same place; what a damaged store refuses ends none that serves already."""
         early_deaths = 0
         while not self._stop.is_set():
             started = time.monotonic()
@@ -90,7 +90,7 @@ class Workers:
             if self._stop.is_set():
                 return
             early_deaths = early_deaths + 1 if time.monotonic() - started < SETTLED_SECONDS else 1
-            if early_deaths >= MOST_EARLY_DEATHS:
+            if early_deaths >= MOST_EARLY_DEATHS and not self._served:
                 raise GraftError(
                     f"worker {number} died {early_deaths} times within {SETTLED_SECONDS:g} s of its start, the last "
                     f"time with {_ending(code)}; its lines above say why"
@@ -141,6 +141,7 @@ class Workers:
 
     def _forget(self, number: int, pid: int) -> None:
         self._processes.pop(number, None)
+        self._served.pop(number, None)
         self._board.away(number)
         forget_worker(pid, self._folder)
 

@@ -63,7 +63,7 @@ def test_the_params_of_where_one_stands_are_read(tmp_path: Path, monkeypatch: py
 
 
 def test_a_part_of_ours_that_is_missing_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ModuleNotFoundError("No module named 'deploy.lost'", name="deploy.lost")
 
     monkeypatch.setattr(server, "serve", fail)

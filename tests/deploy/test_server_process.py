@@ -248,17 +248,31 @@ def _answers(running: ServerProcess, pid: int) -> bool:
 
 
 @pytest.mark.slow
+def test_a_worker_that_no_store_lets_back_is_tried_until_one_does_while_the_other_serves(store: Path) -> None:
+    with server("--store", store, "--workers", 2) as running:
+        first = running.children()
+        gone = store.rename(store.with_name("gone"))
+        os.kill(first[0], signal.SIGKILL)
+        wait_until(
+            lambda: running.messages().count("worker 0 cannot serve") + running.messages().count("worker 1 cannot") > 5
+        )
+        assert running.ask()[0] == 200
+        gone.rename(store)
+        wait_until(lambda: (fresh := set(running.children()) - {first[0], first[1]}) and _answers(running, fresh.pop()))
+
+
+@pytest.mark.slow
 def test_workers_that_die_at_once_are_given_up(store: Path) -> None:
     with server("--store", store, "--workers", 2) as running:
         seen: set[int] = set()
 
-        def kill_the_first() -> bool:
-            for pid in running.children()[:1] if running.process.poll() is None else []:
+        def kill_all() -> bool:
+            for pid in running.children() if running.process.poll() is None else []:
                 seen.add(pid)
                 os.kill(pid, signal.SIGKILL)
             return running.process.poll() is not None
 
-        wait_until(kill_the_first)
+        wait_until(kill_all)
         assert running.process.returncode == 1
         assert "times within 10 s of its start" in running.messages()
         assert len(seen) >= 5
