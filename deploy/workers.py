@@ -92,8 +92,8 @@ class Workers:
             early_deaths = early_deaths + 1 if time.monotonic() - started < SETTLED_SECONDS else 1
             if early_deaths >= MOST_EARLY_DEATHS and not self._served:
                 raise GraftError(
-                    f"worker {number} died {early_deaths} times within {SETTLED_SECONDS:g} s of its start, the last "
-                    f"time with {_ending(code)}; its lines above say why"
+                    f"worker {number} died {early_deaths} times within {SETTLED_SECONDS:g} s of its start (the "
+                    f"last one {_ending(code)}); its lines above say why"
                 )
             pause = min(LONGEST_PAUSE_SECONDS, 0.1 * 2 ** (early_deaths - 1))
             _logger.error("worker %d (process %d) %s; starting another", number, process.pid, _ending(code))

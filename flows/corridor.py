@@ -42,7 +42,7 @@ from tasks.reports import (
     Verdict,
 )
 from tasks.reports.qualification import Qualification
-from tasks.reports.quantization import int8_evaluation
+from tasks.reports.quantization import int8_evaluation, int8_refused
 from tasks.workspace import Workspace
 
 BEFORE_THE_PAGE = ("validate", "embed", "split", "review", "adapt", "evaluate")
@@ -223,6 +223,7 @@ class CorridorRun(StageRuns):
         self._stage("export")
         if evaluation := int8_evaluation(self.workspace.quantization):
             self.result = self.result.with_evaluation(evaluation)
+        self.result = self.result.model_copy(update={"not_int8": int8_refused(self.workspace.quantization)})
         self._stage("qualify")
         if self.cancelled.is_set():
             raise StageFailed("the run was cancelled before it published")

@@ -16,7 +16,7 @@ from tasks.params import Params
 from tasks.release import QUALIFICATION, manifest_sha256, verify_release
 from tasks.reports import ChampionPin, EvaluationReport, Verdict
 from tasks.reports.qualification import Qualification
-from tasks.reports.quantization import int8_evaluation
+from tasks.reports.quantization import int8_evaluation, int8_refused
 from tasks.workspace import STAGES, Workspace
 
 RELEASE_STAGES = ("export", "qualify")
@@ -128,6 +128,7 @@ def finished_result(workspace: Workspace, params: Params, run_id: str, steps: Se
         if not qualification.passed:
             return _told_of(_refused(run_id, "qualify", qualification.reasons), evaluation, verdict)
         released = _released(workspace, params, run_id, manifest_sha256(workspace.release))
+        released = released.model_copy(update={"not_int8": int8_refused(workspace.quantization)})
         return _told_of(released, int8_evaluation(workspace.quantization) or evaluation, verdict)
     except (GraftError, OSError):
         return None

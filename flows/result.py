@@ -57,6 +57,7 @@ class RunResult(Report):
 
     Attributes:
         version: of the registry, where the run published; of an unchanged run, what its release is registered as.
+        not_int8: why fp32 was released where int8 was asked for.
         outcome: of the comparison with the model in production.
         champion: that comparison; null where nothing was in production.
         promoted: the run's version is in production now; null where the run did not publish.
@@ -82,6 +83,7 @@ class RunResult(Report):
     seconds: dict[str, float] = {}
     memory_gb: dict[str, float] = {}
     stopped_in: str | None = None
+    not_int8: str | None = None
     version: int | None = None
     outcome: Outcome | None = None
     champion: ChampionLine | None = None
@@ -215,6 +217,8 @@ def summary(result: RunResult) -> str:
         )
     lines += _champion_lines(result)
     lines += [f"  - {reason}" for reason in result.reasons]
+    if result.not_int8:
+        lines.append(f"fp32, though export.precision asks for int8: {result.not_int8}")
     done = " (nothing changed since; nothing was computed)" if result.unchanged and not result.seconds else ""
     evidence = EVIDENCE.get(result.stopped_in or "gate", "reports/report.html")
     ending = {

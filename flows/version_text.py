@@ -20,6 +20,10 @@ def show_text(view: VersionView) -> str:
     lines += [f"{'release'.ljust(KEY_WIDTH)}{view.release or view.manifest_sha256 + ' (not in the store)'}"]
     lines += keyed("accuracy", f"{_estimate(view, view.accuracy)}, {counted(view.test_items, 'test item')}")
     lines += keyed("macro-F1", _estimate(view, view.macro_f1))
+    if view.precision == "int8" or view.not_int8:
+        lines += keyed("precision", str(view.precision) + (" (int8 was asked for)" if view.not_int8 else ""))
+        for reason in view.not_int8:
+            lines += hanging(" " * KEY_WIDTH + "- ", reason)
     lines += keyed("verdict", _verdict(view))
     for reason in _reasons(view):
         lines += hanging(" " * KEY_WIDTH + "- ", reason)

@@ -13,6 +13,7 @@ from flows.version_files import version_file, version_report
 from flows.version_params import version_params, version_settings
 from tasks.errors import StageInputError
 from tasks.params import Params
+from tasks.params.release import Precision
 from tasks.release import MANIFEST
 from tasks.reports.document import Record, Report
 from tasks.reports.estimate import Estimate
@@ -39,6 +40,8 @@ class VersionView(Report):
         digests, verdict, labels: from the release, else from the run's commit; null where both are out of reach.
         params: that made the result, {"section.key": value}; null where the run's commit is not here.
         settings: its other params, such as paths; null likewise.
+        precision: of the released model; null where its manifest cannot be read.
+        not_int8: why it is fp32 where int8 was asked for.
         champion_version: what it was judged against; null: nothing was in production, or an unknown release was.
         reproducible_elsewhere: the run's commit and the data it names can be had on another machine.
         pushed: git's remote held it when it was last seen; null: there is no remote.
@@ -62,6 +65,8 @@ class VersionView(Report):
     params: dict[str, Any] | None
     settings: dict[str, Any] | None
     digests: SourceDigests | None
+    precision: Precision | None
+    not_int8: list[str]
     labels: list[str] | None
     verdict: Verdict | None
     run_id: str
@@ -110,6 +115,8 @@ def view_of(
         params=made_with,
         settings=version_settings(workspace.root, record),
         digests=manifest.digests if manifest else None,
+        precision=manifest.precision if manifest else None,
+        not_int8=_not_int8(manifest),
         labels=labels,
         verdict=manifest.verdict if manifest else None,
         reproducible_elsewhere=not record.in_place and record.commit is not None,
@@ -118,6 +125,11 @@ def view_of(
         promotions=[change for change in changes if change.manifest_sha256 == record.manifest_sha256],
         missing=missing,
     )
+
+
+def _not_int8(manifest: Manifest | None) -> list[str]:
+    asked = manifest.quantization if manifest else None
+    return asked.reasons if asked and asked.requested == "int8" and asked.variant is None else []
 
 
 def _contents(root: Path, folder: Path, record: VersionRecord) -> tuple[Manifest | None, list[str] | None]:

@@ -114,3 +114,14 @@ def int8_evaluation(path: Path) -> EvaluationReport | None:
         StageInputError: the file is not readable.
     """
     return QuantizationReport.read(path).evaluation if path.is_file() else None
+
+
+def int8_refused(file: Path) -> str | None:
+    """Why fp32 was released where int8 was asked for; None: it was not asked for, or int8 is released."""
+    if not file.is_file():
+        return None
+    report = QuantizationReport.read(file)
+    if report.requested != "int8" or report.released == "int8":
+        return None
+    reasons = report.quantization.reasons if report.quantization else []
+    return "; ".join(reasons) or "no int8 model earned its place"

@@ -89,3 +89,9 @@ def test_a_result_takes_over_what_was_published() -> None:
 def test_a_gain_that_nothing_was_decided_on_is_told_without_bounds() -> None:
     undecided = CHAMPION.model_copy(update={"level": None, "lower": None, "upper": None})
     assert "  against v3, which is in production, 0.891  gain +0.021\n" in summary(released(champion=undecided))
+
+
+def test_a_release_in_fp32_where_int8_was_asked_for_says_so_and_why() -> None:
+    said = summary(released(version=3, not_int8="per_channel: 0.8 times as fast as fp32, 1.1 is asked for"))
+    assert "fp32, though export.precision asks for int8: per_channel: 0.8 times as fast" in said
+    assert "int8" not in summary(released(version=3))

@@ -54,3 +54,4 @@ def test_where_int8_is_not_worth_it_the_run_releases_fp32_and_says_why(tmp_path:
     assert manifest.quantization is not None
     assert all("export.int8.min_speedup" in reason for reason in manifest.quantization.reasons)
     assert "no int8 model earned its place" in stderr
+    assert "export.int8.min_speedup" in result["not_int8"]
