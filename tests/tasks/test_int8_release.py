@@ -23,7 +23,7 @@ from tasks.release import verify_release
 from tasks.reports import EvaluationReport
 from tasks.reports.manifest import Manifest
 from tasks.reports.qualification import Qualification
-from tasks.reports.quantization import LatencyReport, QuantizationReport
+from tasks.reports.quantization import LatencyReport, QuantizationReport, int8_refused
 from tasks.reports.release_parts import INT8_GOLDEN_TOLERANCE, GoldenCases
 from tasks.workspace import Workspace
 
@@ -166,6 +166,7 @@ def fell_back(workspace: Workspace, fp32: bytes | None = None) -> str:
     card = (workspace.release / "model_card.md").read_text()
     assert all(reason in card for reason in manifest.quantization.reasons)
     assert manifest.metrics.accuracy == EvaluationReport.read(workspace.evaluation).accuracy
+    assert int8_refused(workspace.quantization) == "; ".join(manifest.quantization.reasons)
     return reasons
 
 
