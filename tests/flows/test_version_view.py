@@ -234,8 +234,8 @@ def test_show_tells_how_another_machine_comes_by_the_data(scene: Scene) -> None:
 
 SHOW_KEYS = (
     "schema_version version name manifest_sha256 model_sha256 release accuracy macro_f1 test_items outcome promotable "
-    "champion champion_version data_digest params_sha256 params settings digests precision not_int8 labels verdict run_id "
-    "branch commit graft_version reproducible_elsewhere pushed by why at in_production promotions missing"
+    "champion champion_version data_digest params_sha256 params settings digests precision not_int8 labels verdict "
+    "run_id branch commit graft_version reproducible_elsewhere pushed by why at in_production promotions missing"
 )
 DIFF_KEYS = (
     "schema_version old new metrics params settings data_digest digests graft_version classes_added classes_removed "
