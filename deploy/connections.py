@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.server import ServerState
 
 from deploy.admission import Uploads
 from deploy.auth import TokenGuard
 from deploy.faults import Fault
+from deploy.middleware import LONGEST_PATH, UNMATCHED
 from deploy.refusals import INFER_ROUTE, PREDICT_ROUTE, VERSION_ROUTE, ReadyRefusal, route_of
+from deploy.request_log import log_refusals, log_request
 from deploy.worker import Worker
 
 if TYPE_CHECKING:
@@ -71,13 +75,15 @@ class Connections(ServerState):
             await asyncio.sleep(pause)
 
     def tick(self) -> None:
-        """Renew the Date header, and tell the metrics what was refused at once."""
+        """Renew the Date header, and tell the metrics and the log what was refused at once."""
         self.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         for ready in self._ready.values():
             ready.renew(self.default_headers)
             count, ready.count = ready.count, 0
             for _ in range(count):
-                self.refused(ready.fault, ready.route, 0.0)
+                self._count(ready.fault, ready.route, 0.0)
+            if count:
+                log_refusals(count, {"method": "POST", **_told(ready.fault, ready.route)})
 
     def ready_refusal(self, method: bytes, url: bytes) -> ReadyRefusal | None:
         """The ready-made 503 of an inference request; None for any other, and where a token must be looked at."""
@@ -95,8 +101,18 @@ class Connections(ServerState):
             return fault
         return None
 
-    def refused(self, fault: Fault, route: str, seconds: float) -> None:
-        """Count a request that no task saw."""
+    def refused(self, fault: Fault, scope: Mapping[str, Any], request_id: str) -> None:
+        """Count and log a request that no task saw; `scope` is empty where it did not come whole."""
+        method, path = scope.get("method"), scope.get("path")
+        seconds = time.perf_counter() - scope["began"] if scope else 0.0
+        route = route_of(str(method), str(path))
+        self._count(fault, route, seconds)
+        fields = {"request_id": request_id, "method": method, **_told(fault, route), "ms": round(seconds * 1000, 2)}
+        if route == UNMATCHED and path is not None:
+            fields["path"] = path[:LONGEST_PATH]
+        log_request(logging.INFO, fields)
+
+    def _count(self, fault: Fault, route: str, seconds: float) -> None:
         self.metrics.request(route, fault.status, seconds)
         if fault.reason:
             self.metrics.rejected(fault.reason)
@@ -109,3 +125,7 @@ class Connections(ServerState):
         """The connection that has waited longest for another request."""
         idle = [(since, id(one), one) for one in self.connections if (since := one.idle_since) is not None]
         return min(idle)[2] if idle else None
+
+
+def _told(fault: Fault, route: str) -> dict[str, Any]:
+    return {"route": route, "status": fault.status, "reason": fault.code}

@@ -17,7 +17,7 @@ from deploy.request_log import log_request, request_id_of
 
 UNMATCHED = "unmatched"
 CLIENT_WENT = 499
-_LONGEST_PATH = 200
+LONGEST_PATH = 200
 _HEADERS = [(name.encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 _logger = logging.getLogger("graft.server")
 
@@ -76,7 +76,7 @@ class Envelope:
             "reason": state.get("reason"),
         }
         if route == UNMATCHED:
-            fields["path"] = scope["path"][:_LONGEST_PATH]
+            fields["path"] = scope["path"][:LONGEST_PATH]
         log_request(logging.DEBUG if quiet else logging.ERROR if status == 500 else logging.INFO, fields)
 
 

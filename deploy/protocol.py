@@ -13,13 +13,12 @@ from functools import partial
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from deploy import refusals
 from deploy.admission import Slot, is_inference
 from deploy.corked_transport import CorkedTransport
-from deploy.faults import Fault, fault_reply
-from deploy.middleware import UNMATCHED
+from deploy.faults import Fault
 from deploy.request_log import request_id_of
 from deploy.timed_protocol import Due, TimedProtocol
 
@@ -292,13 +291,5 @@ class GuardedProtocol(TimedProtocol):
         scope: Any = cycle.scope if cycle is not None else {}
         sent = next((value for name, value in scope.get("headers", ()) if name == b"x-request-id"), None)
         request_id = request_id_of(sent)
-        reply = fault_reply(fault, scope.get("path", ""), request_id)
-        content = [STATUS_LINE[fault.status]]
-        content += [b"%b: %b\r\n" % one for one in (*self.server_state.default_headers, *reply.raw_headers)]
-        content.append(b"x-request-id: %b\r\n%b\r\n" % (request_id.encode(), b"" if keep else b"connection: close\r\n"))
-        if scope.get("method") != "HEAD":
-            content.append(bytes(reply.body))
-        self.transport.write(b"".join(content))
-        seconds = time.perf_counter() - scope["began"] if scope else 0.0
-        route = refusals.route_of(scope["method"], scope["path"]) if scope else UNMATCHED
-        self.server_state.refused(fault, route, seconds)
+        self.server_state.refused(fault, scope, request_id)
+        self.transport.write(refusals.written(fault, scope, request_id, keep, self.server_state.default_headers))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -63,12 +63,25 @@ def route_of(method: str, path: str) -> str:
     return VERSION_ROUTE if "/versions/" in path else INFER_ROUTE
 
 
+def written(
+    fault: Fault, scope: Mapping[str, Any], request_id: str, keep: bool, headers: Iterable[tuple[bytes, bytes]]
+) -> bytes:
+    """The bytes of a refusal, with these headers of every reply; `scope` is empty where no whole request came."""
+    reply = fault_reply(fault, scope.get("path", ""), request_id)
+    content = [STATUS_LINE[fault.status]]
+    content += [b"%b: %b\r\n" % one for one in (*headers, *reply.raw_headers)]
+    content.append(b"x-request-id: %b\r\n%b\r\n" % (request_id.encode(), b"" if keep else b"connection: close\r\n"))
+    if scope.get("method") != "HEAD":
+        content.append(bytes(reply.body))
+    return b"".join(content)
+
+
 class ReadyRefusal:
     """A 503 whose bytes are made once a second, for a request id yet to be put in.
 
     Attributes:
         route: under which it is counted.
-        count: sent, and not yet told to the metrics.
+        count: sent, and not yet told to the metrics and the log.
     """
 
     def __init__(self, route: str, retry_after_seconds: int, most_head: int, most_body: int) -> None:

@@ -30,6 +30,11 @@ def log_request(level: int, fields: dict[str, Any]) -> None:
         LOGGER.log(level, "request", extra={_FIELDS: fields})
 
 
+def log_refusals(count: int, fields: dict[str, Any]) -> None:
+    """One line for `count` requests that were refused alike: a line for each would cost more than refusing it."""
+    LOGGER.info("requests refused", extra={_FIELDS: {**fields, "count": count}})
+
+
 def configure_logging(log_format: Literal["text", "json"], stream: TextIO | None = None) -> None:
     """Send every logger's lines of this process to stderr in one format; called again it replaces what it set up."""
     handler = WriterHandler(stream or sys.stderr)

@@ -98,6 +98,7 @@ class Serving:
             await self._stop.wait()
             await self._drain(self._acceptor)
             ticking.cancel()
+            self._connections.tick()  # what was refused last is told, too
             loop.call_later(ENDING_SECONDS, os._exit, 1)
 
     def _config(self) -> Config:
