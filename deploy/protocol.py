@@ -20,7 +20,7 @@ from deploy.admission import Slot, is_inference
 from deploy.corked_transport import CorkedTransport
 from deploy.faults import Fault
 from deploy.request_log import request_id_of
-from deploy.timed_protocol import Due, TimedProtocol
+from deploy.timed_protocol import Due, TimedProtocol, until_lost
 
 CLIENTS_FAULTS = (httptools.HttpParserInvalidURLError, UnicodeDecodeError)
 _logger = logging.getLogger("graft.server")
@@ -176,7 +176,7 @@ class GuardedProtocol(TimedProtocol):
         cycle.waiting_for_100_continue = False
         cycle.transport = CorkedTransport(self.transport)  # type: ignore[assignment]
         self._running, self._slot = True, slot
-        task = self.loop.create_task(cycle.run_asgi(self.app))
+        self._task = task = self.loop.create_task(cycle.run_asgi(partial(until_lost, self.app, cycle)))
         self.tasks.add(task)
         task.add_done_callback(partial(self._done, slot))
 
@@ -191,7 +191,7 @@ class GuardedProtocol(TimedProtocol):
             self._turn.transport.flush()
         if self._slot is not None:  # now: its client may ask again before the task's end is told
             self._slot.leave()
-        self._running, self._turn, self._slot = False, None, None
+        self._running, self._turn, self._slot, self._task = False, None, None, None
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._await_taking()

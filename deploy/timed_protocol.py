@@ -39,6 +39,7 @@ class TimedProtocol(HttpToolsProtocol):
         self.access_log = False
         self._turn: RequestResponseCycle | None = None  # the request whose answer is due next
         self._running = False  # and the application has it
+        self._task: asyncio.Task[None] | None = None  # in this task
         self._reading: Literal["head", "body"] | None = "head"  # what is incomplete of the request that is coming
         self._messages = 0
         self._head_bytes = 0
@@ -57,6 +58,8 @@ class TimedProtocol(HttpToolsProtocol):
         if self._turn is not None:
             self._turn.disconnected = True
             self._turn.message_event.set()
+        if self._task is not None:
+            self._task.cancel()  # what was not begun for this client is not begun
         self.pipeline.clear()
         super().connection_lost(exc)
         self.server_state.lost()
@@ -175,3 +178,11 @@ class TimedProtocol(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """A client's wish is no line in the log."""
+
+
+async def until_lost(app: Any, cycle: RequestResponseCycle, scope: Any, receive: Any, send: Any) -> None:
+    """The application, which a lost connection cancels: nobody is left to be told of it."""
+    try:
+        await app(scope, receive, send)
+    except asyncio.CancelledError:
+        cycle.disconnected = True

@@ -91,7 +91,12 @@ class Inference:
 
     async def _in_thread(self, parsed: Callable[[], InferRequest], large: bool) -> InferRequest:
         async with self._large_one if large else nullcontext():
-            return await asyncio.to_thread(parsed)
+            work = asyncio.ensure_future(asyncio.to_thread(parsed))
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:  # its client went: slot and turn are held as long as the thread has the body
+                await asyncio.wait([work])
+                raise
 
     def _capture(self, request: InferRequest, answers: Sequence[Answer], request_id: str) -> None:
         capture = self._worker.capture

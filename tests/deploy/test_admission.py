@@ -105,7 +105,7 @@ def test_beyond_the_slots_a_request_is_refused_by_its_headers_and_the_others_are
 
 def test_the_ready_made_refusal_differs_from_any_other_only_by_its_id() -> None:
     with protocol_scene() as scene:
-        fill(scene)
+        _held = fill(scene)  # their connections hold the slots
         client = scene.client()
         for path in ("/predict", "/v2/models/dogs/infer", "/v2/models/dogs/versions/3/infer"):
             client.post(b"body", path)
@@ -136,7 +136,7 @@ def test_a_refused_client_that_sends_its_body_all_the_same_keeps_its_connection(
 
 def test_under_v2_a_refusal_is_the_protocols_error_object() -> None:
     with protocol_scene() as scene:
-        fill(scene)
+        _held = fill(scene)  # their connections hold the slots
         late = scene.client()
         late.post(b"{}", "/v2/models/dogs/infer")
         assert isinstance(json.loads(late.reply().body)["error"], str)
@@ -144,7 +144,7 @@ def test_under_v2_a_refusal_is_the_protocols_error_object() -> None:
 
 def test_what_is_no_inference_is_answered_when_every_slot_is_taken() -> None:
     with protocol_scene() as scene:
-        fill(scene)
+        _held = fill(scene)  # their connections hold the slots
         client = scene.client()
         client.send("GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.reply().status == 200
@@ -158,7 +158,7 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on_only_if_it_is_let_i
         assert polite.reply().status == 100
         polite.send("body")
         assert polite.reply().body == b"POST /predict 4"
-        fill(scene)
+        _held = fill(scene)  # their connections hold the slots
         late = scene.client()
         late.send(expecting)
         reply = late.reply()
@@ -218,9 +218,7 @@ def test_a_client_that_goes_while_it_is_answered_gives_its_slot_back() -> None:
                 client.sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
             wait_until(lambda: not scene.connections.connections)
-            scene.app.closed = False
             wait_until(lambda: scene.connections.admission.taken == 0)
-            scene.app.closed = True
 
 
 def test_a_client_that_goes_while_it_sends_leaves_nothing_behind() -> None:
