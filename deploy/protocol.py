@@ -196,9 +196,10 @@ class GuardedProtocol(TimedProtocol):
         if self.transport.is_closing():
             self._await_taking()
             return
+        following = self.pipeline.pop() if self.pipeline else None
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        if following is not None:
+            self._start_asgi_task(*following)
         self._watch()
 
     def _head_fault(self) -> Fault | None:
@@ -229,10 +230,12 @@ class GuardedProtocol(TimedProtocol):
         Most requests are refused then, and what each costs is taken from those that are answered.
         """
         state, parser = self.server_state, self.parser
-        if self._turn is not None or state.admission.draining or not parser.should_keep_alive():
+        if self._turn is not None or self.flow.write_paused or state.admission.draining:
             return False
         ready = state.ready_refusal(parser.get_method(), self.url)
-        if ready is None or parser.get_http_version() != "1.1" or not ready.fits(self.headers):
+        if ready is None or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+            return False
+        if not ready.fits(self.headers):
             return False
         self.transport.write(ready.reply())
         return True
@@ -243,6 +246,7 @@ class GuardedProtocol(TimedProtocol):
         bounded = not cycle.more_body or any(name == b"content-length" for name, _ in headers)
         keep = cycle.keep_alive and bounded and not cycle.waiting_for_100_continue and not self.pipeline
         keep = keep and fault.status in (401, 503) and not self.server_state.admission.draining
+        keep = keep and not self.flow.write_paused  # who takes no refusals gets no more of them
         self._write_fault(fault, cycle, keep)
         cycle.response_started = cycle.response_complete = True
         self._parts = []

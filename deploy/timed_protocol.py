@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from deploy.connections import Connections
+from deploy.patient_flow import PatientFlow
 
 Due = Literal["head", "body", "idle", "linger"]
 
@@ -27,6 +28,7 @@ class TimedProtocol(HttpToolsProtocol):
     """
 
     server_state: Connections
+    flow: PatientFlow
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class TimedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = PatientFlow(transport, self.pipeline)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -133,7 +136,7 @@ class TimedProtocol(HttpToolsProtocol):
         self.server_state.uploads.end(self)
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        self.flow.read_on()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._watch()
