@@ -204,15 +204,18 @@ class GuardedProtocol(TimedProtocol):
 
     def _head_fault(self) -> Fault | None:
         """What a request's line and headers are refused for, before its turn."""
-        state, size, length = self.server_state, len(self.url), b""
+        state, size, length, hosts = self.server_state, len(self.url), b"", 0
         for name, value in self.headers:
             size += len(name) + len(value) + 4
+            hosts += name == b"host"
             if name == b"content-length":
                 length = value
         if size > state.most_head_bytes:
             return refusals.head_too_large(state.most_head_bytes)
         if length.isdigit() and int(length[:19]) > state.most_body_bytes:
             return refusals.body_too_large(state.most_body_bytes)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            return refusals.no_one_host()
         return None
 
     def _admission_fault(self, cycle: RequestResponseCycle) -> Fault | None:

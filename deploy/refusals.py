@@ -50,6 +50,11 @@ def malformed(part: Literal["header", "body"]) -> Fault:
     return Fault(400, "bad_request", f"the request's {what}", part)
 
 
+def no_one_host() -> Fault:
+    """400: HTTP/1.1 wants one Host (RFC 9112, 3.2), and two are read differently by a proxy and a server."""
+    return Fault(400, "bad_request", "a request of HTTP/1.1 must have one Host header, and no second one", "header")
+
+
 def route_of(method: str, path: str) -> str:
     """The pattern under which a refused request is counted; never a path that a client chose.
 

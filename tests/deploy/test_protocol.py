@@ -239,6 +239,26 @@ def test_a_client_that_was_refused_may_go_on_sending_only_so_long() -> None:
         wait_until(lambda: not scene.connections.connections)
 
 
+@pytest.mark.parametrize("hosts", ["", "Host: x\r\nHost: x\r\n", "Host: x\r\nHOST: y\r\n"])
+def test_a_request_that_does_not_name_one_host_is_refused(hosts: str) -> None:
+    with protocol_scene() as scene:
+        client = scene.client()
+        client.send(f"POST /predict HTTP/1.1\r\n{hosts}Content-Length: 4\r\n\r\nbody")
+        reply = client.reply()
+        assert (reply.status, reply.headers["connection"]) == (400, "close")
+        assert "Host" in json.loads(reply.body)["error"]["message"]
+        assert client.ended() == b""
+        assert scene.app.seen == []
+
+
+def test_an_old_request_may_name_no_host_but_not_two() -> None:
+    with protocol_scene() as scene:
+        for hosts, status in (("", 200), ("Host: x\r\n", 200), ("Host: x\r\nHost: y\r\n", 400)):
+            client = scene.client()
+            client.send(f"GET /page HTTP/1.0\r\n{hosts}\r\n")
+            assert client.reply().status == status
+
+
 def test_a_wish_for_another_protocol_is_answered_in_this_one() -> None:
     with protocol_scene() as scene:
         client = scene.client()
@@ -332,7 +352,7 @@ def test_150_slow_and_half_open_clients_are_closed_while_others_are_served() -> 
         b"",
         b"GET / HT",
         b"GET / HTTP/1.1\r\nHost: x\r\nX: ",
-        b"POST /predict HTTP/1.1\r\nContent-Length: 9\r\n\r\nb",
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nb",
     ]
     with protocol_scene(slots=1, header_seconds=1.0, body_seconds=1.0) as scene:
         slow = [scene.client() for _ in range(150)]

@@ -187,7 +187,7 @@ def test_what_does_not_come_to_an_end_is_cut_off_after_the_drain(store: Path) ->
     with server("--store", store, "--workers", 1, "--set", "serve.drain_seconds=0.3") as running:
         slow = running.connect()
         slow.connect()
-        slow.sock.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: 9\r\n\r\nb")
+        slow.sock.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nb")
         assert running.ask("GET", "/v2/health/live")[0] == 200
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(25) == 0
