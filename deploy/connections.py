@@ -34,6 +34,7 @@ class Connections(ServerState):
     Attributes:
         seconds: deadlines by what a client owes (head, body, idle, linger).
         on_lost: called for every connection that ended.
+        on_sweep: called several times a second, as long as the event loop turns.
     """
 
     connections: set[TimedProtocol]  # type: ignore[assignment]
@@ -53,6 +54,7 @@ class Connections(ServerState):
             "linger": min(LINGER_SECONDS, limits.body_seconds),
         }
         self.on_lost: Callable[[], None] = lambda: None
+        self.on_sweep: Callable[[], None] = lambda: None
         self._guard, self._open_paths = guard, open_paths
         self._ready = {
             route: ReadyRefusal(route, serve.retry_after_seconds, self.most_head_bytes, self.most_body_bytes)
@@ -69,6 +71,7 @@ class Connections(ServerState):
             now = loop.time()
             for connection in list(self.connections):
                 connection.check(now)
+            self.on_sweep()
             if now >= next_tick:
                 self.tick()
                 next_tick = now + 1.0

@@ -89,6 +89,7 @@ class Serving:
         make = partial(GuardedProtocol, self._config(), self._connections, {})
         async with self._app.router.lifespan_context(self._app):
             self._acceptor = Acceptor(self._sock, self._connections, make, self._place)
+            self._connections.on_sweep = self._beat
             ticking = asyncio.create_task(self._connections.keep_time())
             gc.collect()
             gc.freeze()  # what lives as long as the process is not looked at by every collection
@@ -100,6 +101,11 @@ class Serving:
             ticking.cancel()
             self._connections.tick()  # what was refused last is told, too
             loop.call_later(ENDING_SECONDS, os._exit, 1)
+
+    def _beat(self) -> None:
+        """Not where a thread that answers is stuck, either: a parent then starts another worker."""
+        if self._app.state.worker.engine.alive:
+            self._place.beat()
 
     def _config(self) -> Config:
         config = Config(

@@ -30,6 +30,8 @@ MOST_EARLY_DEATHS = 5
 LONGEST_PAUSE_SECONDS = 5.0
 GRACE_SECONDS = 15.0
 """Beyond the drain, until workers that do not end are killed."""
+LOOK_SECONDS = 1.0
+"""Between two looks for workers that hang."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _logger = logging.getLogger("graft.server")
 
@@ -56,17 +58,18 @@ class Workers:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._told_to_end, number)
         keepers = [asyncio.create_task(self._keep(number, ready)) for number in range(self._count)]
-        stopping = asyncio.create_task(self._stop.wait())
+        stopping, looking = asyncio.create_task(self._stop.wait()), asyncio.create_task(self._end_hung())
         try:
-            done, _ = await asyncio.wait([stopping, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([stopping, looking, *keepers], return_when=asyncio.FIRST_COMPLETED)
             for one in done - {stopping}:
                 one.result()
         finally:
             self._stop.set()
+            looking.cancel()
             await self._end()
-            for task in (stopping, *keepers):
+            for task in (stopping, looking, *keepers):
                 task.cancel()
-            await asyncio.gather(stopping, *keepers, return_exceptions=True)
+            await asyncio.gather(stopping, looking, *keepers, return_exceptions=True)
 
     def _told_to_end(self, number: int) -> None:
         if not self._stop.is_set():
@@ -138,6 +141,29 @@ class Workers:
             if not self._began and len(self._served) == self._count:
                 self._began = True
                 ready(told["ready"])
+
+    async def _end_hung(self) -> None:
+        """Kill a worker that served and gives no sign of life any more; `_keep` starts another.
+
+        Looks are added up, not the clock: where parent and workers were stopped together, no worker hung.
+        """
+        most = self._settings.serve.hung_seconds
+        pause = min(LOOK_SECONDS, most / 4)
+        last: dict[int, tuple[int, int]] = {}
+        silent: dict[int, float] = {}
+        while True:
+            await asyncio.sleep(pause)
+            beats = self._board.beats()
+            for number in self._served:
+                process = self._processes[number]
+                sign = process.pid, beats[number]
+                silent[number] = silent[number] + pause if sign == last.get(number) else 0.0
+                last[number] = sign
+                if silent[number] >= most:
+                    silent[number] = 0.0
+                    _logger.error("worker %d (process %d) hangs: no sign of it for %g s", number, process.pid, most)
+                    with suppress(ProcessLookupError):
+                        process.kill()
 
     def _forget(self, number: int, pid: int) -> None:
         self._processes.pop(number, None)

@@ -81,6 +81,9 @@ class ServeParams(Section):
     drain_seconds: float = Field(
         30.0, ge=0, le=3600, description="After SIGTERM what was admitted is answered so long."
     )
+    hung_seconds: float = Field(
+        30.0, ge=1, le=3600, description="A worker process that gives no sign of life for so long is replaced."
+    )
     top_k: int = Field(5, ge=1, le=1000, description="Labels in an answer of /predict.")
     abstain_below: Share = Field(0.0, description="A highest probability below it makes the answer an abstention.")
     watch_seconds: float = Field(1.0, ge=0.05, le=3600, description="How often the store's pointers are looked at.")

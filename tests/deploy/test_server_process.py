@@ -242,6 +242,19 @@ def test_a_worker_that_dies_is_replaced_while_the_other_serves(store: Path) -> N
         wait_until(lambda: _answers(running, fresh))
 
 
+def test_a_worker_that_hangs_is_killed_and_replaced(store: Path) -> None:
+    with server("--store", store, "--workers", 2, "--set", "serve.hung_seconds=2") as running:
+        first = running.children()
+        os.kill(first[0], signal.SIGSTOP)
+        wait_until(lambda: "hangs: no sign of it for 2 s" in running.messages())
+        wait_until(lambda: "was ended by SIGKILL; starting another" in running.messages())
+        wait_until(lambda: len(set(running.children()) - set(first)) == 1)
+        fresh = (set(running.children()) - set(first)).pop()
+        wait_until(lambda: _answers(running, fresh))
+        assert first[1] in running.children()
+        assert running.messages().count("hangs") == 1
+
+
 def _answers(running: ServerProcess, pid: int) -> bool:
     """Whether the metrics name the new worker: it serves."""
     return f'pid="{pid}"' in str(running.ask("GET", "/metrics")[1])
