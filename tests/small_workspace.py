@@ -91,6 +91,7 @@ def make_workspace(root: Path, pictures: int = 40, settings: dict[str, Any] | No
 def change_params(workspace: Workspace, changes: dict[str, Any]) -> Params:
     """Merge `changes` into params.yaml."""
     yaml = YAML(typ="safe")
+    yaml.width = 4096  # as Graft writes it
     document = _merged(yaml.load(workspace.params.read_text()), changes)
     with workspace.params.open("w") as file:
         yaml.dump(document, file)

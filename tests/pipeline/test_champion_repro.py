@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from champion_scene import enthrone, record_use
 from desk import Desk
 from small_workspace import change_params
@@ -27,6 +28,7 @@ def repro(desk: Desk, *stages: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_use_of_the_test_set_that_no_run_entered_is_not_judged_and_one_that_is_needs_nothing_more(
     released: Desk,
 ) -> None:
@@ -56,6 +58,7 @@ def test_a_use_of_the_test_set_that_no_run_entered_is_not_judged_and_one_that_is
     assert {"gate", "export", "qualify"} == set(due)
 
 
+@pytest.mark.slow
 def test_the_model_in_production_is_not_exported_a_second_time(released: Desk) -> None:
     workspace = released.workspace
     champion = enthrone(workspace)

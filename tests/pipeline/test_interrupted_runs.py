@@ -21,9 +21,10 @@ def wait_until(said: str, log: Path, seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent",
-    [pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow)],
+    [pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGTERM, id="SIGTERM")],
 )
 def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on(
     released_template: Desk, tmp_path: Path, sent: signal.Signals

@@ -99,6 +99,7 @@ def test_a_version_reproduces_elsewhere_with_nothing_to_do(team: Team, tmp_path:
     assert manifest_sha256(elsewhere.root / "got") == digest, got
 
 
+@pytest.mark.slow
 def test_publishing_again_changes_nothing_and_push_says_so(team: Team, tmp_path: Path) -> None:
     use_remote(team.desk.root, str(tmp_path / "store"))
     first = team.publish()
@@ -174,6 +175,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_versions_travel_through_s3_and_its_secret_is_nowhere(team: Team, bucket: str, tmp_path: Path) -> None:
     use_remote(team.desk.root, "s3://models/graft", endpointurl=bucket)
     secrets = {"AWS_ACCESS_KEY_ID": "AKIAPLANTED", "AWS_SECRET_ACCESS_KEY": TOKEN, "AWS_DEFAULT_REGION": "us-east-1"}

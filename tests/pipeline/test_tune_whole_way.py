@@ -151,6 +151,7 @@ def test_a_budget_ends_a_training_and_the_next_run_goes_on_with_it(released: Des
     assert released.workspace.checkpoints.is_dir(), "the best trial's trainings are where adapt finds them"
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_tried(released: Desk, tmp_path: Path) -> None:
     log, printed = tmp_path / "log", tmp_path / "out"
     run = released.start(log, "tune", "--json", printed=printed)

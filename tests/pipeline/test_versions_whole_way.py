@@ -125,6 +125,7 @@ def test_a_run_that_may_promotes_what_it_publishes_where_the_verdict_allows_it(r
     assert (code, result["unchanged"], result["version"]) == (0, True, 1), stderr
 
 
+@pytest.mark.slow
 def test_production_that_moves_while_a_run_works_refuses_its_verdict(published: Desk, tmp_path: Path) -> None:
     code, result, stderr = published.adapt("--publish", *OTHER_MODEL)
     assert (code, result["version"]) == (0, 2), stderr

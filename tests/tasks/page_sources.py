@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tasks.calibration import confidence_bins
 from tasks.intervals import wilson_interval
+from tasks.model_card import model_card
 from tasks.params import GateParams, Minimum, Params, parse_params
 from tasks.preprocess import Preprocess
 from tasks.reports import (
@@ -39,6 +40,7 @@ from tasks.reports import (
 )
 from tasks.reports.backbone import BackboneReport
 from tasks.reports.evaluation import CalibrationReport, CalibrationScores, ReliabilityBin
+from tasks.reports.quantization import QuantizationReport
 from tasks.reports.split import TightenedChain
 from tasks.reports.training import JudgedBy
 from tasks.tables import PREDICTIONS, write_table
@@ -432,3 +434,9 @@ def trained_run(
     )
     judged = verdict(report)
     return replace(of_probe, evaluation=report, adaptation=adapted, verdict=judged)
+
+
+def card_of(run: Run) -> str:
+    """The model card of a run that asked for no int8."""
+    precision = QuantizationReport(requested="fp32", released="fp32")
+    return model_card(run.params, run.backbone, run.evaluation, run.verdict, run.adaptation, precision)

@@ -8,10 +8,9 @@ from pathlib import Path
 import page_sources
 import pytest
 from page_reader import HOSTILE, PageReader, assert_self_contained
-from page_sources import Run
+from page_sources import Run, card_of
 
 from tasks.champion_judgement import judge_champion
-from tasks.model_card import model_card
 from tasks.paired_tests import accuracy_gain, mcnemar_p
 from tasks.params.champion import Outcome
 from tasks.plots.champion_view import HEADLINES, champion_view
@@ -151,11 +150,11 @@ def test_the_artifact_says_what_the_page_says() -> None:
 
 def test_the_card_names_the_model_that_was_in_production_then() -> None:
     run = compared(pair(BETTER))
-    card = model_card(run.params, run.backbone, run.evaluation, run.verdict, run.adaptation)
+    card = card_of(run)
     champion = run.verdict.champion
     assert champion is not None
     assert f"When v12 was in production: {champion.reasons[0]}." in card
     first = compared()
-    card = model_card(first.params, first.backbone, first.evaluation, first.verdict, first.adaptation)
+    card = card_of(first)
     assert "Nothing was in production when it was judged." in card
     assert "\n\n\n" not in card

@@ -9,9 +9,8 @@ from typing import Any
 import page_sources
 import pytest
 from page_reader import PageReader, assert_self_contained
-from page_sources import Run, rule
+from page_sources import Run, card_of, rule
 
-from tasks.model_card import model_card
 from tasks.params import Params, parse_params
 from tasks.plots.findings import findings
 from tasks.plots.markdown import calibration_markdown, findings_markdown, metrics_table, verdict_markdown
@@ -168,7 +167,7 @@ def test_the_items_of_the_model_and_of_its_probe_are_told_apart(tmp_path: Path) 
     text = PageReader(page_of(run, tmp_path)).text
     assert "on 64-pixel images, on 50 items (train)." in text
     assert "fitted on 70 items (train, validation)." in text
-    card = model_card(run.params, run.backbone, run.evaluation, run.verdict, run.adaptation)
+    card = card_of(run)
     assert "Trained on 50 items; 244 validation items chose the epoch." in card
 
 
@@ -257,7 +256,7 @@ def test_settings_of_a_method_stand_beside_its_own_defaults(name: str) -> None:
 
 
 def test_the_model_card_names_depth_calibration_and_transfer() -> None:
-    card = model_card(TRAINED.params, TRAINED.backbone, TRAINED.evaluation, TRAINED.verdict, TRAINED.adaptation)
+    card = card_of(TRAINED)
     assert "| method | fine_tune (4 of 19 blocks and the head: 1.1 of 2.2 million parameters) |" in card
     assert "| calibration error (ECE) | 0.0" in card
     assert "| accuracy of the same network from scratch (baseline) |" in card
@@ -266,10 +265,10 @@ def test_the_model_card_names_depth_calibration_and_transfer() -> None:
 
 
 def test_the_model_card_of_a_kept_probe_names_the_probe() -> None:
-    card = model_card(BELOW.params, BELOW.backbone, BELOW.evaluation, BELOW.verdict, BELOW.adaptation)
+    card = card_of(BELOW)
     assert "| method | linear_probe |" in card
     assert "Fine-tuning ended below the linear probe" in card
-    plain = model_card(PROBE.params, PROBE.backbone, PROBE.evaluation, PROBE.verdict, PROBE.adaptation)
+    plain = card_of(PROBE)
     assert "ECE" not in plain
     assert "{" not in card + plain
 
